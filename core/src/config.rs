@@ -35,6 +35,8 @@ pub enum PlayoutDelay {
     Auto,
     /// A fixed delay after the end of a block's slot as first seen here.
     Fixed(Duration),
+    /// Whatever start-up made it, for ever: the published player.
+    AsStarted,
     /// No clock: each contiguous block is handed over at once.
     None,
 }
@@ -176,7 +178,7 @@ impl Config {
             buffer: Duration::from_secs(60),
             join_offset: Duration::from_secs(16),
             start_buffer: Duration::from_secs(10),
-            playout_delay: PlayoutDelay::Fixed(Duration::ZERO),
+            playout_delay: PlayoutDelay::AsStarted,
             give_up: Duration::ZERO,
             max_partners: 16,
             map_min_interval: Duration::ZERO,

@@ -211,6 +211,9 @@ pub enum Notice {
     Phase(Phase),
     /// The bootstrap server answered, or does not.
     Bootstrap(BootstrapState),
+    /// The channel's name is registered with another provider's key: viewers
+    /// will not find this channel.
+    NameTaken(Name),
     /// Members worth remembering on disk, newest first.
     Members(Vec<Member>),
     /// Once a second: counters and gauges.
@@ -246,8 +249,6 @@ pub enum Refusal {
     NoSuchChannel,
     /// The channel of that name has another provider key.
     WrongKey,
-    /// The channel's name is registered with another key.
-    NameTaken,
     /// No bootstrap server answered.
     NoBootstrap,
     /// This kind of node cannot do that.

@@ -7,13 +7,20 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod bootstrap;
 pub mod config;
 pub mod event;
 pub mod id;
+mod link;
+mod live;
+mod membership;
+pub mod node;
+mod partnership;
 pub mod rng;
 pub mod stats;
 pub mod stream;
 pub mod time;
+pub mod timer;
 pub mod wire;
 
 pub use event::*;

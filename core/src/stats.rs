@@ -43,9 +43,11 @@ pub struct Stats {
     pub forged: u64,
     /// Blocks dropped unread: unasked for, outside the window, from the future.
     pub unwanted: u64,
-    /// Sum over received blocks of (arrival − end of slot) on this node's own
-    /// clock, in microseconds; divide by `from_peers + from_provider`. Means
-    /// something only where all clocks are one: on one machine, or simulated.
+    /// Blocks received that were not there already when the viewer joined.
+    pub arrivals: u64,
+    /// Sum over these of (arrival − end of slot) on this node's own clock, in
+    /// microseconds. Means something only where all clocks are one: on one
+    /// machine, or simulated.
     pub arrival_delay_sum: u64,
 
     // Serving.

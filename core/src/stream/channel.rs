@@ -134,7 +134,11 @@ impl Channel {
             return Err(ChannelError::Description);
         }
         let us = micros(block);
-        if block < MIN_BLOCK || block > MAX_BLOCK || us % 1_000 != 0 || 1_000_000 % us != 0 {
+        if block < MIN_BLOCK
+            || block > MAX_BLOCK
+            || !us.is_multiple_of(1_000)
+            || !1_000_000_u64.is_multiple_of(us)
+        {
             return Err(ChannelError::Block);
         }
         if sub_streams == 0 || sub_streams > MAX_SUB_STREAMS {

@@ -3,6 +3,7 @@
 //! The layout of each on the wire stands in `docs/PROTOCOL.md`;
 //! [`parse`](crate::wire::parse) and [`emit`](crate::wire::emit) carry it out.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -53,7 +54,7 @@ pub enum Message {
     /// Viewer to bootstrap server: let me in (report M3).
     ChannelJoin(JoinRequest),
     /// The answer to a join.
-    JoinReply(JoinReply),
+    JoinReply(Box<JoinReply>),
     /// I am still here (report M8).
     Heartbeat(ChannelId),
     /// The answer to a heartbeat, with the viewer count (report p. 12).
@@ -206,6 +207,7 @@ pub struct JoinRequest {
 }
 
 /// The answer to a join.
+#[expect(clippy::large_enum_variant, reason = "boxed as a whole in `Message`")]
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum JoinReply {

@@ -1,0 +1,379 @@
+//! Connections: what each is for, how far its handshake got, what waits to be
+//! sent on it. The core owns the queues; the driver gives credit back.
+
+mod outbox;
+
+use alloc::collections::{BTreeMap, VecDeque};
+use core::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+
+use crate::config::Config;
+use crate::event::{Action, Head};
+use crate::id::{LinkId, NodeId, Seq};
+use crate::stats::Stats;
+use crate::stream::block::Block;
+use crate::time::{Time, micros};
+use crate::wire::emit;
+use crate::wire::frame::Framer;
+use crate::wire::message::{Message, Purpose};
+
+use outbox::Outbox;
+
+/// What a connection is, as far as its handshake has told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Accepted; its hello has not come.
+    Accepted,
+    /// Dialled; the other end's hello has not come.
+    Dialled(Purpose),
+    /// To or from a bootstrap server.
+    Bootstrap,
+    /// A partnership.
+    Control(NodeId),
+    /// Blocks come in from this partner.
+    BlockIn(NodeId),
+    /// Blocks go out to this partner.
+    BlockOut(NodeId),
+    /// A dial-back of the bootstrap server; nothing more to say.
+    Probe,
+    /// We are done with it: what still comes in is not read.
+    Closing,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) remote: SocketAddr,
+    pub(crate) role: Role,
+    pub(crate) dialled: bool,
+    /// Who it was dialled for, until the other end has said who it is.
+    pub(crate) peer: Option<NodeId>,
+    /// The other end has said hello.
+    pub(crate) greeted: bool,
+    pub(crate) since: Time,
+    /// When the frame that is being received began.
+    pub(crate) partial: Option<Time>,
+    /// When something whole last came in.
+    pub(crate) heard: Time,
+    pub(crate) framer: Framer,
+    outbox: Outbox,
+    ready: bool,
+}
+
+/// Every connection of a node.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    links: BTreeMap<LinkId, Link>,
+    /// Links with something to send, served one after another.
+    ready: VecDeque<LinkId>,
+    bucket: Bucket,
+}
+
+impl Links {
+    pub(crate) fn new(max_upload: Option<u64>, now: Time) -> Self {
+        Self { bucket: Bucket::new(max_upload, now), ..Self::default() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.links.len()
+    }
+
+    pub(crate) fn get(&self, link: LinkId) -> Option<&Link> {
+        self.links.get(&link)
+    }
+
+    pub(crate) fn get_mut(&mut self, link: LinkId) -> Option<&mut Link> {
+        self.links.get_mut(&link)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (LinkId, &Link)> {
+        self.links.iter().map(|(id, link)| (*id, link))
+    }
+
+    /// Whether one more connection from this address may be accepted.
+    pub(crate) fn has_room(&self, config: &Config, from: IpAddr) -> bool {
+        let from = from.to_canonical();
+        let same = |l: &&Link| !l.dialled && l.remote.ip().to_canonical() == from;
+        self.links.len() < config.max_links
+            && (self.links.len() < config.max_links_per_address
+                || self.links.values().filter(same).count() < config.max_links_per_address)
+    }
+
+    pub(crate) fn open(&mut self, now: Time, id: LinkId, remote: SocketAddr, role: Role) {
+        let link = Link {
+            remote,
+            role,
+            dialled: matches!(role, Role::Dialled(_)),
+            peer: None,
+            greeted: false,
+            since: now,
+            partial: None,
+            heard: now,
+            framer: Framer::new(0),
+            outbox: Outbox::default(),
+            ready: false,
+        };
+        self.links.insert(id, link);
+    }
+
+    pub(crate) fn remove(&mut self, id: LinkId) -> Option<Link> {
+        self.links.remove(&id)
+    }
+
+    /// Queues a message. Returns `false` if the link has so much waiting that
+    /// its reader must be taken for dead.
+    pub(crate) fn send(&mut self, id: LinkId, message: &Message) -> bool {
+        let Some(link) = self.links.get_mut(&id).filter(|l| l.role != Role::Closing) else {
+            return true;
+        };
+        let mut frame = Head::new();
+        emit::encode(message, &mut frame);
+        let fits = link.outbox.push_control(frame);
+        self.make_ready(id);
+        fits
+    }
+
+    /// Queues a block; `useful` is the oldest block that the child can still use.
+    pub(crate) fn push(&mut self, now: Time, id: LinkId, block: &Block, useful: Seq) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.outbox.push_block(now, block.clone(), useful);
+            self.make_ready(id);
+        }
+    }
+
+    /// How long the oldest block has waited on this link.
+    pub(crate) fn waiting_since(&self, id: LinkId) -> Option<Time> {
+        self.links.get(&id)?.outbox.oldest()
+    }
+
+    /// Credit comes back.
+    pub(crate) fn flushed(&mut self, id: LinkId, bytes: usize) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.outbox.flushed(bytes);
+            self.make_ready(id);
+        }
+    }
+
+    /// Takes what a link must still say before it is closed; control only.
+    pub(crate) fn drain_control(&mut self, id: LinkId, stats: &mut Stats) -> Option<Action> {
+        let link = self.links.get_mut(&id)?;
+        let head = link.outbox.pop_control()?;
+        Some(control(id, head, stats))
+    }
+
+    /// The next thing to send, within every link's credit and the upload cap.
+    pub(crate) fn poll_send(
+        &mut self,
+        now: Time,
+        config: &Config,
+        stats: &mut Stats,
+    ) -> Option<Action> {
+        while let Some(&id) = self.ready.front() {
+            if let Some(link) = self.links.get_mut(&id) {
+                if link.outbox.has_credit(config.send_window) {
+                    if let Some(head) = link.outbox.pop_control() {
+                        return Some(control(id, head, stats));
+                    }
+                    let open = matches!(link.role, Role::BlockOut(_)) && self.bucket.is_open(now);
+                    if let Some(block) =
+                        open.then(|| link.outbox.pop_block(&mut stats.blocks_dropped)).flatten()
+                    {
+                        let body = block.frame().clone();
+                        self.bucket.take(body.len());
+                        stats.blocks_sent += 1;
+                        stats.bytes_sent += body.len() as u64;
+                        return Some(Action::Send { link: id, head: Head::new(), body });
+                    }
+                }
+                link.ready = false;
+            }
+            self.ready.pop_front();
+        }
+        None
+    }
+
+    /// When blocks held back by the upload cap may go on; `None` if none are.
+    pub(crate) fn capped_until(&self, now: Time) -> Option<Time> {
+        let waits = !self.bucket.would_open(now)
+            && self.links.values().any(|l| l.outbox.oldest().is_some());
+        waits.then(|| self.bucket.opens_at(now))
+    }
+
+    /// Lets blocks that waited for the upload cap go on.
+    pub(crate) fn uncap(&mut self) {
+        let waiting = |(id, l): (&LinkId, &Link)| l.outbox.oldest().map(|_| *id);
+        let ids: VecDeque<LinkId> = self.links.iter().filter_map(waiting).collect();
+        ids.into_iter().for_each(|id| self.make_ready(id));
+    }
+
+    fn make_ready(&mut self, id: LinkId) {
+        if let Some(link) = self.links.get_mut(&id)
+            && !link.ready
+            && !link.outbox.is_empty()
+            && link.role != Role::Closing
+        {
+            link.ready = true;
+            self.ready.push_back(id);
+        }
+    }
+}
+
+fn control(link: LinkId, head: Head, stats: &mut Stats) -> Action {
+    stats.bytes_sent += head.len() as u64;
+    stats.control_sent += head.len() as u64;
+    Action::Send { link, head, body: Bytes::new() }
+}
+
+/// The user's cap on upload: a token bucket of a tenth of a second, which may
+/// go into debt by one block so that a block larger than that still goes out.
+#[derive(Debug, Default)]
+struct Bucket {
+    rate: Option<u64>,
+    level: i64,
+    at: Time,
+}
+
+impl Bucket {
+    fn new(rate: Option<u64>, now: Time) -> Self {
+        Self { rate, level: 0, at: now }
+    }
+
+    fn level_at(&self, now: Time, rate: u64) -> i64 {
+        let refill = u128::from(rate) * u128::from(micros(now.since(self.at))) / 1_000_000;
+        let full = i64::try_from(rate / 10).unwrap_or(i64::MAX).max(1);
+        self.level.saturating_add(i64::try_from(refill).unwrap_or(i64::MAX)).min(full)
+    }
+
+    fn would_open(&self, now: Time) -> bool {
+        self.rate.is_none_or(|rate| self.level_at(now, rate) > 0)
+    }
+
+    fn is_open(&mut self, now: Time) -> bool {
+        if let Some(rate) = self.rate {
+            let level = self.level_at(now, rate);
+            // A refill below one byte must not be rounded away.
+            if level != self.level {
+                self.level = level;
+                self.at = now;
+            }
+        }
+        self.would_open(now)
+    }
+
+    fn take(&mut self, bytes: usize) {
+        if self.rate.is_some() {
+            self.level = self.level.saturating_sub_unsigned(bytes as u64);
+        }
+    }
+
+    fn opens_at(&self, now: Time) -> Time {
+        let Some(rate) = self.rate else { return now };
+        let missing = (1 - self.level_at(now, rate)).max(0).unsigned_abs();
+        now + core::time::Duration::from_micros(missing * 1_000_000 / rate.max(1) + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::sign::Signature;
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    const A: LinkId = LinkId(1);
+    const B: LinkId = LinkId(2);
+
+    fn links(max_upload: Option<u64>) -> Links {
+        let mut links = Links::new(max_upload, Time::ZERO);
+        for id in [A, B] {
+            links.open(Time::ZERO, id, ([127, 0, 0, 1], 1).into(), Role::Accepted);
+            links.get_mut(id).unwrap().role = Role::BlockOut(NodeId([id.0 as u8; 16]));
+        }
+        links
+    }
+
+    fn block(seq: u64, len: usize) -> Block {
+        Block::new(Seq(seq), &Signature([0; 64]), &vec![0; len])
+    }
+
+    fn drain(links: &mut Links, now: Time) -> Vec<(LinkId, usize)> {
+        let config = Config { send_window: 4096, ..Config::default() };
+        let mut stats = Stats::default();
+        core::iter::from_fn(|| links.poll_send(now, &config, &mut stats))
+            .map(|a| match a {
+                Action::Send { link, head, body } => (link, head.len() + body.len()),
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn one_child_after_another_within_credit() {
+        let mut l = links(None);
+        for seq in 0..4 {
+            l.push(Time::ZERO, A, &block(seq, 2_000), Seq(0));
+            l.push(Time::ZERO, B, &block(seq, 2_000), Seq(0));
+        }
+        let n = block(0, 2_000).frame().len();
+        assert_eq!(drain(&mut l, Time::ZERO), [(A, n), (A, n), (B, n), (B, n)]);
+        assert_eq!(drain(&mut l, Time::ZERO), []);
+        l.flushed(B, n);
+        assert_eq!(drain(&mut l, Time::ZERO), [(B, n)]);
+    }
+
+    #[test]
+    fn control_goes_first_and_a_full_queue_is_told() {
+        let mut l = links(None);
+        l.push(Time::ZERO, A, &block(1, 10), Seq(0));
+        assert!(l.send(A, &Message::Ping(1)));
+        let sent = drain(&mut l, Time::ZERO);
+        assert!(sent[0].1 < 20 && sent[1].1 > 80, "{sent:?}");
+        let mut taken = 0;
+        while l.send(A, &Message::Ping(1)) {
+            taken += 1;
+            assert!(taken < 1_000_000, "the queue of a link that is not read has no bound");
+        }
+    }
+
+    #[test]
+    fn the_cap_holds_over_time() {
+        let mut l = links(Some(10_000));
+        for seq in 0..100 {
+            l.push(Time::ZERO, A, &block(seq, 1_000), Seq(0));
+        }
+        let mut now = Time::ZERO;
+        let mut sent = 0;
+        while now < Time::from_secs(5) {
+            for (id, bytes) in drain(&mut l, now) {
+                sent += bytes;
+                l.flushed(id, bytes);
+            }
+            now = l.capped_until(now).expect("blocks wait");
+            l.uncap();
+        }
+        assert!((48_000..=53_000).contains(&sent), "{sent} bytes in 5 s at 10,000 a second");
+    }
+
+    #[test]
+    fn an_address_gets_only_its_share() {
+        let mut l = Links::new(None, Time::ZERO);
+        let config = Config { max_links: 4, max_links_per_address: 2, ..Config::default() };
+        let a: SocketAddr = ([10, 0, 0, 1], 5).into();
+        let b: SocketAddr = ([10, 0, 0, 2], 5).into();
+        let mapped: SocketAddr = "[::ffff:10.0.0.1]:7".parse().unwrap();
+        for id in 0..2 {
+            assert!(l.has_room(&config, a.ip()));
+            l.open(Time::ZERO, LinkId(id), a, Role::Accepted);
+        }
+        assert!(!l.has_room(&config, a.ip()));
+        assert!(!l.has_room(&config, mapped.ip()));
+        for id in 2..4 {
+            assert!(l.has_room(&config, b.ip()));
+            l.open(Time::ZERO, LinkId(id), b, Role::Dialled(Purpose::Bootstrap));
+        }
+        assert!(!l.has_room(&config, b.ip()), "four in all");
+        l.remove(LinkId(0));
+        assert!(l.has_room(&config, a.ip()));
+    }
+}

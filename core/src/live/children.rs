@@ -1,0 +1,183 @@
+//! Serving children: who subscribes to what, and how much we can take on.
+//!
+//! Admission is by an upload budget in sub-stream subscriptions. It starts at
+//! a whole stream (three at the provider), grows while somebody was refused
+//! and nothing queues, and is halved when blocks queue too long. A cap of the
+//! user's bounds it. Overload refers, it never storms.
+
+use smallvec::SmallVec;
+
+use crate::id::{NodeId, Seq, SubStream};
+use crate::wire::message::Reason;
+
+/// A subscription that we serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Child {
+    pub(crate) node: NodeId,
+    /// The first block it wants.
+    pub(crate) from: Seq,
+    /// Blocks older than this many are of no use to it.
+    pub(crate) window: u64,
+}
+
+/// The children of every sub-stream, and the budget for them.
+#[derive(Debug)]
+pub(crate) struct Children {
+    subs: SmallVec<[SmallVec<[Child; 4]>; 8]>,
+    budget: usize,
+    refused: bool,
+}
+
+impl Children {
+    pub(crate) fn new(sub_streams: u8, initial_streams: u8) -> Self {
+        Self {
+            subs: (0..sub_streams).map(|_| SmallVec::new()).collect(),
+            budget: usize::from(sub_streams) * usize::from(initial_streams),
+            refused: false,
+        }
+    }
+
+    /// Subscriptions served now.
+    pub(crate) fn len(&self) -> usize {
+        self.subs.iter().map(SmallVec::len).sum()
+    }
+
+    /// Subscriptions that could be served.
+    pub(crate) fn budget(&self) -> usize {
+        self.budget
+    }
+
+    /// The children of a sub-stream.
+    pub(crate) fn of(&self, sub: SubStream) -> &[Child] {
+        self.subs.get(usize::from(sub.0)).map_or(&[], SmallVec::as_slice)
+    }
+
+    /// Whether a node subscribes to a sub-stream.
+    pub(crate) fn has(&self, node: NodeId, sub: SubStream) -> bool {
+        self.of(sub).iter().any(|c| c.node == node)
+    }
+
+    /// The sub-streams of a node, with what it wants of each.
+    pub(crate) fn subscriptions(
+        &self,
+        node: NodeId,
+    ) -> impl Iterator<Item = (SubStream, &Child)> + '_ {
+        self.subs.iter().enumerate().flat_map(move |(j, children)| {
+            children.iter().filter(move |c| c.node == node).map(move |c| (SubStream(j as u8), c))
+        })
+    }
+
+    /// Takes a subscription, or says why not. One that is served already is
+    /// renewed from its new first block.
+    pub(crate) fn admit(&mut self, sub: SubStream, child: Child) -> Result<(), Reason> {
+        let full = self.len() >= self.budget;
+        let Some(children) = self.subs.get_mut(usize::from(sub.0)) else {
+            return Err(Reason::NoSource);
+        };
+        if let Some(old) = children.iter_mut().find(|c| c.node == child.node) {
+            *old = child;
+            return Ok(());
+        }
+        if full {
+            self.refused = true;
+            return Err(Reason::Full);
+        }
+        children.push(child);
+        Ok(())
+    }
+
+    /// Ends a subscription; whether there was one.
+    pub(crate) fn remove(&mut self, node: NodeId, sub: SubStream) -> bool {
+        let Some(children) = self.subs.get_mut(usize::from(sub.0)) else { return false };
+        let before = children.len();
+        children.retain(|c| c.node != node);
+        children.len() < before
+    }
+
+    /// Ends all subscriptions of a node.
+    pub(crate) fn remove_all(&mut self, node: NodeId) {
+        for children in &mut self.subs {
+            children.retain(|c| c.node != node);
+        }
+    }
+
+    /// Every child node, once.
+    pub(crate) fn nodes(&self) -> SmallVec<[NodeId; 16]> {
+        let mut nodes: SmallVec<[NodeId; 16]> =
+            self.subs.iter().flatten().map(|c| c.node).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
+    }
+
+    /// Looks back on the last interval. `queued` of `active` children had
+    /// blocks waiting too long; `cap` is the user's, in subscriptions.
+    ///
+    /// One slow child has a slow downlink of its own; when a good part of all
+    /// are behind it is our uplink.
+    pub(crate) fn review(&mut self, queued: usize, active: usize, cap: Option<usize>) {
+        let floor = self.subs.len();
+        if queued * 4 > active {
+            self.budget = (self.budget.min(self.len()) / 2).max(floor);
+        } else if self.refused && queued == 0 {
+            self.budget += (self.budget / 4).max(1);
+        }
+        self.refused = false;
+        if let Some(cap) = cap {
+            self.budget = self.budget.min(cap);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn child(n: u8) -> Child {
+        Child { node: NodeId([n; 16]), from: Seq(0), window: 100 }
+    }
+
+    fn full() -> Children {
+        let mut c = Children::new(8, 1);
+        for n in 0..8 {
+            assert_eq!(c.admit(SubStream(n), child(n)), Ok(()));
+        }
+        c
+    }
+
+    #[test]
+    fn the_budget_is_kept_and_renewals_are_free() {
+        let mut c = full();
+        assert_eq!(c.admit(SubStream(0), child(9)), Err(Reason::Full));
+        assert_eq!(c.admit(SubStream(3), Child { from: Seq(70), ..child(3) }), Ok(()));
+        assert_eq!(c.of(SubStream(3))[0].from, Seq(70));
+        assert_eq!(c.len(), 8);
+        assert!(c.remove(NodeId([3; 16]), SubStream(3)));
+        assert!(!c.remove(NodeId([3; 16]), SubStream(3)));
+        assert_eq!(c.admit(SubStream(0), child(9)), Ok(()));
+        assert_eq!(c.admit(SubStream(99), child(1)), Err(Reason::NoSource));
+        c.remove_all(NodeId([9; 16]));
+        assert_eq!(c.nodes().len(), 7);
+    }
+
+    #[test]
+    fn it_grows_on_demand_and_is_halved_when_blocks_queue() {
+        let mut c = full();
+        c.review(0, 8, None);
+        assert_eq!(c.budget(), 8, "nobody was refused");
+        assert!(c.admit(SubStream(0), child(9)).is_err());
+        c.review(1, 8, None);
+        assert_eq!(c.budget(), 8, "one slow child is no reason to grow");
+        assert!(c.admit(SubStream(0), child(9)).is_err());
+        c.review(0, 8, None);
+        assert_eq!(c.budget(), 10);
+        let mut big = Children::new(8, 8);
+        for n in 0..40 {
+            assert_eq!(big.admit(SubStream(n % 8), child(n)), Ok(()));
+        }
+        big.review(20, 40, None);
+        assert_eq!(big.budget(), 20);
+        big.review(0, 40, Some(12));
+        assert_eq!(big.budget(), 12, "the user's cap");
+    }
+}

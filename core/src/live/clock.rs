@@ -1,0 +1,132 @@
+//! The stream clock: where the provider's clock stands, seen from here.
+//!
+//! Only the provider's clock stamps blocks, and nobody's clock is synchronised.
+//! The offset is the minimum, over a sliding window, of (local arrival − end of
+//! slot): the fastest way a block found lately. It is slewed by at most 500 ppm
+//! once play-out runs, so that the player hears no jump.
+
+use core::time::Duration;
+
+use crate::time::{Time, micros};
+
+const BUCKET: Duration = Duration::from_secs(1);
+const BUCKETS: usize = 30;
+const SLEW_PPM: i64 = 500;
+
+/// Maps stream time to local time.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StreamClock {
+    /// Minimum of each second of the window, newest last written.
+    minima: [Option<(u64, i64)>; BUCKETS],
+    /// The offset in use, in microseconds, and when it was last moved.
+    offset: Option<(i64, Time)>,
+    steady: bool,
+}
+
+impl StreamClock {
+    /// The provider's own clock: stream time is `shift` microseconds ahead of
+    /// local time, for ever.
+    pub(crate) fn own(now: Time, shift: i64) -> Self {
+        let mut clock = Self { steady: true, ..Self::default() };
+        clock.offset = Some((-shift, now));
+        clock
+    }
+
+    /// A block whose slot ended at `slot_end` in stream time arrived now.
+    pub(crate) fn arrived(&mut self, now: Time, slot_end: Time) {
+        let sample = now.diff_micros(slot_end);
+        let second = now.as_micros() / micros(BUCKET);
+        let bucket = &mut self.minima[(second % BUCKETS as u64) as usize];
+        match bucket {
+            Some((s, min)) if *s == second => *min = (*min).min(sample),
+            _ => *bucket = Some((second, sample)),
+        }
+        if !self.steady && self.offset.is_none_or(|(o, _)| sample < o) {
+            self.offset = Some((sample, now));
+        }
+    }
+
+    /// From here on the offset is slewed, not stepped.
+    pub(crate) fn steady(&mut self, now: Time) {
+        self.steady = true;
+        if let Some((_, at)) = &mut self.offset {
+            *at = now;
+        }
+    }
+
+    /// Moves the offset toward the window's minimum.
+    pub(crate) fn slew(&mut self, now: Time) {
+        let oldest = (now.as_micros() / micros(BUCKET)).saturating_sub(BUCKETS as u64 - 1);
+        let recent = self.minima.iter().flatten().filter(|(s, _)| *s >= oldest);
+        let Some(min) = recent.map(|(_, min)| *min).min() else { return };
+        if let Some((offset, at)) = &mut self.offset
+            && self.steady
+        {
+            let step = micros(now.since(*at)).min(60_000_000) as i64 * SLEW_PPM / 1_000_000;
+            // A step too small to count must not be lost with its time.
+            if step > 0 {
+                *offset += (min - *offset).clamp(-step, step);
+                *at = now;
+            }
+        }
+    }
+
+    /// When a moment of stream time is here, at the earliest; `None` before
+    /// the first block.
+    pub(crate) fn local(&self, stream: Time) -> Option<Time> {
+        self.offset.map(|(offset, _)| stream.offset(offset))
+    }
+
+    /// The moment of stream time that is now, at the latest.
+    pub(crate) fn stream(&self, now: Time) -> Option<Time> {
+        self.offset.map(|(offset, _)| now.offset(offset.saturating_neg()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Time {
+        Time::from_millis(1_000_000 + ms)
+    }
+
+    #[test]
+    fn the_fastest_block_sets_the_clock() {
+        let mut c = StreamClock::default();
+        assert_eq!(c.local(at(0)), None);
+        for (arrival, slot_end) in [(900, 0), (150, 40), (170, 80)] {
+            c.arrived(at(arrival), at(slot_end));
+        }
+        assert_eq!(c.local(at(200)), Some(at(290)));
+        assert_eq!(c.stream(at(290)), Some(at(200)));
+    }
+
+    #[test]
+    fn once_steady_it_moves_by_at_most_500_ppm() {
+        let mut c = StreamClock::default();
+        c.arrived(at(100), at(0));
+        c.steady(at(100));
+        for ms in (0..10_000).step_by(40) {
+            c.arrived(at(100 + ms), at(ms + 50));
+            c.slew(at(100 + ms));
+            let moved = at(100 + ms).diff_micros(c.local(at(ms)).unwrap());
+            assert!(moved <= (ms as i64) * 500 / 1_000 + 1, "{moved} us after {ms} ms");
+        }
+        let moved = at(100).diff_micros(c.local(at(0)).unwrap());
+        assert!((4_900..=5_000).contains(&moved), "{moved} us in 10 s");
+    }
+
+    #[test]
+    fn an_old_minimum_is_forgotten() {
+        let mut c = StreamClock::default();
+        c.arrived(at(10), at(0));
+        c.steady(at(10));
+        // The path grew by 1 ms: after the window the clock may follow.
+        for ms in (0..200_000).step_by(40) {
+            c.arrived(at(ms + 11), at(ms));
+            c.slew(at(ms + 11));
+        }
+        assert_eq!(c.local(at(0)), Some(at(11)));
+    }
+}

@@ -1,0 +1,10 @@
+//! The stream manager, live side: join offset, subscription, serving children,
+//! re-selection of parents, repair of gaps, play-out (CoolStreaming; report
+//! chapter 3).
+
+pub(crate) mod children;
+pub(crate) mod clock;
+pub(crate) mod feeds;
+pub(crate) mod playout;
+pub(crate) mod repair;
+pub(crate) mod select;

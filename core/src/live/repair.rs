@@ -1,0 +1,157 @@
+//! Repair: blocks asked for one by one because their parent did not bring them.
+
+use alloc::collections::BTreeMap;
+use core::time::Duration;
+
+use smallvec::SmallVec;
+
+use crate::id::{NodeId, Seq};
+use crate::time::Time;
+use crate::wire::message::MAX_PULL;
+
+/// Blocks asked for and not here, at most.
+const MAX_OUTSTANDING: usize = 512;
+
+#[derive(Clone, Debug)]
+struct Pull {
+    from: NodeId,
+    /// When to ask somebody else.
+    until: Time,
+    /// Those who said that they do not have it, or did not answer.
+    tried: SmallVec<[NodeId; 4]>,
+}
+
+/// Pulls under way, by block.
+#[derive(Debug, Default)]
+pub(crate) struct Repair {
+    pulls: BTreeMap<Seq, Pull>,
+}
+
+/// What to ask of one partner.
+pub(crate) type Asks = SmallVec<[(NodeId, SmallVec<[Seq; 8]>); 4]>;
+
+impl Repair {
+    /// Which of the missing blocks to ask for now, and of whom. `choose` picks
+    /// a partner for a block, given those tried in vain, and says how long its
+    /// answer may take.
+    pub(crate) fn plan(
+        &mut self,
+        now: Time,
+        missing: impl Iterator<Item = Seq>,
+        mut choose: impl FnMut(Seq, &[NodeId]) -> Option<(NodeId, Duration)>,
+    ) -> Asks {
+        let mut asks = Asks::new();
+        for seq in missing {
+            let mut tried = SmallVec::new();
+            if let Some(pull) = self.pulls.get(&seq) {
+                if pull.until > now {
+                    continue;
+                }
+                tried.clone_from(&pull.tried);
+                tried.push(pull.from);
+            } else if self.pulls.len() >= MAX_OUTSTANDING {
+                break;
+            }
+            // Once all were tried, begin again.
+            let choice = choose(seq, &tried).or_else(|| {
+                let again = choose(seq, &[]).filter(|_| !tried.is_empty());
+                tried.clear();
+                again
+            });
+            let Some((from, patience)) = choice else { continue };
+            let batch = match asks.iter_mut().find(|(node, _)| *node == from) {
+                Some((_, batch)) => batch,
+                None => {
+                    asks.push((from, SmallVec::new()));
+                    let Some((_, batch)) = asks.last_mut() else { break };
+                    batch
+                }
+            };
+            if batch.len() < MAX_PULL {
+                batch.push(seq);
+                self.pulls.insert(seq, Pull { from, until: now + patience, tried });
+            }
+        }
+        asks
+    }
+
+    /// Whether a block was asked of this partner.
+    pub(crate) fn expects(&self, seq: Seq, from: NodeId) -> bool {
+        self.pulls.get(&seq).is_some_and(|p| p.from == from || p.tried.contains(&from))
+    }
+
+    /// A block came in; whether it had been asked for.
+    pub(crate) fn arrived(&mut self, seq: Seq) -> bool {
+        self.pulls.remove(&seq).is_some()
+    }
+
+    /// A partner does not have a block: somebody else may be asked at once.
+    /// Whether it had been asked.
+    pub(crate) fn refused(&mut self, now: Time, seq: Seq, from: NodeId) -> bool {
+        let Some(pull) = self.pulls.get_mut(&seq).filter(|p| p.from == from) else { return false };
+        pull.until = now;
+        true
+    }
+
+    /// A partner is gone: what it was asked for may be asked of others.
+    pub(crate) fn gone(&mut self, now: Time, from: NodeId) {
+        for pull in self.pulls.values_mut().filter(|p| p.from == from) {
+            pull.until = now;
+        }
+    }
+
+    /// Blocks before this one are wanted no more.
+    pub(crate) fn forget_before(&mut self, seq: Seq) {
+        self.pulls = self.pulls.split_off(&seq);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    const P: [NodeId; 3] = [NodeId([0; 16]), NodeId([1; 16]), NodeId([2; 16])];
+    const PATIENCE: Duration = Duration::from_millis(100);
+
+    fn plan(r: &mut Repair, ms: u64, missing: &[u64]) -> Vec<(NodeId, Vec<u64>)> {
+        let choose = |_: Seq, tried: &[NodeId]| {
+            P.iter().find(|p| !tried.contains(p)).map(|p| (*p, PATIENCE))
+        };
+        let seqs = missing.iter().map(|s| Seq(*s));
+        r.plan(Time::from_millis(ms), seqs, choose)
+            .into_iter()
+            .map(|(p, batch)| (p, batch.iter().map(|s| s.0).collect()))
+            .collect()
+    }
+
+    #[test]
+    fn each_partner_is_tried_in_turn_then_from_the_first_again() {
+        let mut r = Repair::default();
+        assert_eq!(plan(&mut r, 0, &[7, 9]), [(P[0], [7, 9].to_vec())]);
+        assert_eq!(plan(&mut r, 50, &[7, 9]), []);
+        assert!(r.refused(Time::from_millis(50), Seq(7), P[0]));
+        assert!(!r.refused(Time::from_millis(50), Seq(7), P[1]), "it was not asked");
+        assert_eq!(plan(&mut r, 50, &[7, 9]), [(P[1], [7].to_vec())]);
+        assert_eq!(plan(&mut r, 100, &[7, 9]), [(P[1], [9].to_vec())]);
+        assert_eq!(plan(&mut r, 150, &[7]), [(P[2], [7].to_vec())]);
+        assert!(r.expects(Seq(7), P[0]), "an answer that comes late is still an answer");
+        assert_eq!(plan(&mut r, 250, &[7]), [(P[0], [7].to_vec())]);
+        assert!(r.arrived(Seq(7)));
+        assert!(!r.arrived(Seq(7)));
+        assert!(!r.expects(Seq(7), P[0]));
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let mut r = Repair::default();
+        let all: Vec<u64> = (0..100_000).collect();
+        let mut asked = 0;
+        for round in 0..100 {
+            asked += plan(&mut r, round, &all).iter().map(|(_, b)| b.len()).sum::<usize>();
+        }
+        assert_eq!(asked, MAX_OUTSTANDING);
+        r.forget_before(Seq(10));
+        assert_eq!(r.pulls.len(), MAX_OUTSTANDING - 10);
+    }
+}

@@ -1,0 +1,240 @@
+//! The membership manager: who is in the channel, as far as this node knows
+//! (DONet, INFOCOM 2005, section III: the mCache), and the way to the
+//! bootstrap server.
+
+pub(crate) mod rendezvous;
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::config::Config;
+use crate::id::NodeId;
+use crate::rng::Rng;
+use crate::time::Time;
+use crate::wire::message::Member;
+
+/// Members in one gossip message, the sender's own record included.
+pub(crate) const GOSSIP_SIZE: usize = 5;
+
+#[derive(Debug)]
+struct Entry {
+    member: Member,
+    /// When somebody last heard of it, on our clock.
+    heard: Time,
+    /// It is not dialled before this.
+    not_before: Time,
+    failures: u32,
+    banned: bool,
+}
+
+/// The member cache: a partial view of the channel's nodes.
+#[derive(Debug, Default)]
+pub(crate) struct Membership {
+    entries: BTreeMap<NodeId, Entry>,
+}
+
+impl Membership {
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Learns of a member. The younger record wins; when the cache is full,
+    /// the one not heard of for longest goes, but never the provider.
+    pub(crate) fn add(&mut self, now: Time, config: &Config, member: Member) {
+        let heard = now - Duration::from_secs(u64::from(member.age));
+        if let Some(entry) = self.entries.get_mut(&member.node) {
+            if heard > entry.heard {
+                entry.heard = heard;
+                entry.member = Member { provider: entry.member.provider, ..member };
+            }
+            entry.member.provider |= member.provider;
+            return;
+        }
+        if now.since(heard) > life(config) {
+            return;
+        }
+        if self.entries.len() >= config.members {
+            let oldest = self
+                .entries
+                .iter()
+                .filter(|(_, e)| !e.member.provider && !e.banned)
+                .min_by_key(|(_, e)| e.heard)
+                .map(|(id, _)| *id);
+            match oldest {
+                Some(id) => self.entries.remove(&id),
+                None => return,
+            };
+        }
+        let entry = Entry { member, heard, not_before: now, failures: 0, banned: false };
+        self.entries.insert(member.node, entry);
+    }
+
+    /// We heard from the member itself.
+    pub(crate) fn heard(&mut self, now: Time, node: NodeId) {
+        if let Some(entry) = self.entries.get_mut(&node) {
+            entry.heard = now;
+            entry.failures = 0;
+        }
+    }
+
+    /// A member could not be reached, or sent us away; it is left alone for a
+    /// while, twice as long each time, and forgotten after five times.
+    pub(crate) fn failed(&mut self, now: Time, config: &Config, rng: &mut Rng, node: NodeId) {
+        let Some(entry) = self.entries.get_mut(&node) else { return };
+        entry.failures += 1;
+        if entry.failures > 5 && !entry.member.provider {
+            self.entries.remove(&node);
+            return;
+        }
+        let wait = config.retry.saturating_mul(1 << entry.failures.min(6));
+        entry.not_before = now + rng.jitter(wait, 20);
+    }
+
+    /// A member that broke the protocol is never dialled again while it is
+    /// remembered, nor is it spoken of.
+    pub(crate) fn ban(&mut self, node: NodeId) {
+        if let Some(entry) = self.entries.get_mut(&node) {
+            entry.banned = true;
+        }
+    }
+
+    pub(crate) fn is_banned(&self, node: NodeId) -> bool {
+        self.entries.get(&node).is_some_and(|e| e.banned)
+    }
+
+    pub(crate) fn forget(&mut self, node: NodeId) {
+        if !self.is_banned(node) {
+            self.entries.remove(&node);
+        }
+    }
+
+    /// Forgets those that nobody heard of for long.
+    pub(crate) fn expire(&mut self, now: Time, config: &Config) {
+        let life = life(config);
+        self.entries.retain(|_, e| e.member.provider || e.banned || now.since(e.heard) <= life);
+    }
+
+    /// Up to `n` random members that may be dialled now, the provider first.
+    pub(crate) fn candidates(
+        &self,
+        now: Time,
+        rng: &mut Rng,
+        n: usize,
+        mut taken: impl FnMut(NodeId) -> bool,
+    ) -> Vec<Member> {
+        let free = |e: &&Entry| !e.banned && e.not_before <= now && !taken(e.member.node);
+        let mut found: Vec<Member> = self.entries.values().filter(free).map(|e| e.member).collect();
+        rng.shuffle(&mut found);
+        found.sort_by_key(|m| (!m.provider, !m.connectable));
+        found.truncate(n);
+        found
+    }
+
+    /// When the next member that is left alone may be tried again.
+    pub(crate) fn addr(&self, node: NodeId) -> Option<Member> {
+        self.entries.get(&node).map(|e| e.member)
+    }
+
+    /// Up to `n` random records to tell others, with their age brought up to now.
+    pub(crate) fn sample(&self, now: Time, rng: &mut Rng, n: usize, but: NodeId) -> Vec<Member> {
+        let good = |e: &&Entry| !e.banned && e.failures == 0 && e.member.node != but;
+        let mut found: Vec<Member> =
+            self.entries.values().filter(good).map(|e| aged(e, now)).collect();
+        rng.shuffle(&mut found);
+        found.truncate(n);
+        found
+    }
+
+    /// Everybody worth remembering, last heard of first.
+    pub(crate) fn newest(&self, now: Time) -> Vec<Member> {
+        let mut found: Vec<Member> =
+            self.entries.values().filter(|e| !e.banned).map(|e| aged(e, now)).collect();
+        found.sort_by_key(|m| m.age);
+        found
+    }
+}
+
+/// A record lives as long as its node may stay silent to the bootstrap server,
+/// and the time that gossip takes to go round.
+fn life(config: &Config) -> Duration {
+    config.member_life.saturating_mul(4)
+}
+
+fn aged(entry: &Entry, now: Time) -> Member {
+    let age = now.since(entry.heard).as_secs();
+    Member { age: u16::try_from(age).unwrap_or(u16::MAX), ..entry.member }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(n: u8, age: u16) -> Member {
+        Member {
+            node: NodeId([n; 16]),
+            addr: ([10, 0, 0, n], 7_000).into(),
+            connectable: true,
+            provider: n == 0,
+            age,
+        }
+    }
+
+    fn now() -> Time {
+        Time::from_secs(1_000)
+    }
+
+    #[test]
+    fn a_full_cache_keeps_the_young_and_the_provider() {
+        let config = Config { members: 3, ..Config::default() };
+        let mut m = Membership::default();
+        for (n, age) in [(0, 100), (1, 50), (2, 10), (3, 5)] {
+            m.add(now(), &config, member(n, age));
+        }
+        let left: Vec<u8> = m.newest(now()).iter().map(|m| m.node.0[0]).collect();
+        assert_eq!(left, [3, 2, 0]);
+    }
+
+    #[test]
+    fn the_younger_record_wins() {
+        let config = Config::default();
+        let mut m = Membership::default();
+        m.add(now(), &config, member(1, 50));
+        let moved = Member { addr: ([10, 0, 0, 9], 1).into(), age: 2, ..member(1, 0) };
+        m.add(now(), &config, moved);
+        m.add(now(), &config, member(1, 40));
+        assert_eq!(m.newest(now()), [moved]);
+        m.expire(now() + Duration::from_secs(1_000), &config);
+        assert_eq!(m.len(), 0);
+    }
+
+    #[test]
+    fn who_fails_waits_longer_each_time_and_is_forgotten() {
+        let config = Config::default();
+        let mut rng = Rng::new([1; 32]);
+        let mut m = Membership::default();
+        m.add(now(), &config, member(1, 0));
+        let id = NodeId([1; 16]);
+        let free = |m: &Membership, t, rng: &mut Rng| m.candidates(t, rng, 9, |_| false).len();
+        m.failed(now(), &config, &mut rng, id);
+        assert_eq!(free(&m, now(), &mut rng), 0);
+        assert_eq!(free(&m, now() + Duration::from_secs(2), &mut rng), 1);
+        for _ in 0..5 {
+            m.failed(now(), &config, &mut rng, id);
+        }
+        assert_eq!(m.len(), 0);
+    }
+
+    #[test]
+    fn the_banned_are_neither_dialled_nor_named() {
+        let config = Config::default();
+        let mut rng = Rng::new([1; 32]);
+        let mut m = Membership::default();
+        m.add(now(), &config, member(1, 0));
+        m.ban(NodeId([1; 16]));
+        m.forget(NodeId([1; 16]));
+        assert!(m.candidates(now(), &mut rng, 9, |_| false).is_empty());
+        assert!(m.sample(now(), &mut rng, 9, NodeId::default()).is_empty());
+        assert!(m.newest(now()).is_empty());
+    }
+}

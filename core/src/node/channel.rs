@@ -1,0 +1,231 @@
+//! Talk with the bootstrap server: registration, list, join, heartbeat.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use crate::event::{Answer, BootstrapState, Fault, Join, Notice, Phase, Refusal};
+use crate::id::{LinkId, Ticket};
+use crate::membership::rendezvous::Rendezvous;
+use crate::node::{Dial, Node, Timer};
+use crate::stream::channel::Channel;
+use crate::wire::message::{
+    HeartbeatReply, JoinReply, JoinRequest, ListRequest, Member, Message, Registration,
+    RegistrationResult,
+};
+
+impl Node {
+    pub(super) fn on_join(&mut self, ticket: Ticket, join: Box<Join>) {
+        if self.source.is_some() {
+            return self.end(ticket, Err(Refusal::NotPossible));
+        }
+        if self.join.is_some() || self.stream.is_some() {
+            return self.end(ticket, Err(Refusal::Busy));
+        }
+        let known = join.known.clone();
+        if join.bootstrap.is_empty() && known.as_ref().is_none_or(|(_, m)| m.is_empty()) {
+            return self.end(ticket, Err(Refusal::NoBootstrap));
+        }
+        self.joined_at = self.now;
+        self.rendezvous = Rendezvous::new(join.bootstrap.clone());
+        self.join = Some((ticket, join));
+        self.phase(Phase::Joining);
+        if let Some((channel, members)) = known {
+            self.joined(channel, members);
+        }
+        self.call_bootstrap();
+    }
+
+    pub(super) fn on_list(&mut self, ticket: Ticket, bootstrap: Vec<SocketAddr>) {
+        if self.list.is_some() || self.rendezvous.has_servers() {
+            return self.end(ticket, Err(Refusal::Busy));
+        }
+        if bootstrap.is_empty() {
+            return self.end(ticket, Err(Refusal::NoBootstrap));
+        }
+        self.list = Some(ticket);
+        self.rendezvous = Rendezvous::new(bootstrap);
+        self.call_bootstrap();
+    }
+
+    /// Dials the bootstrap server whose turn it is, unless one is there.
+    pub(super) fn call_bootstrap(&mut self) {
+        if self.leaving.is_none()
+            && let Some(server) = self.rendezvous.server()
+        {
+            let dial = self.dial(Dial::Bootstrap, server);
+            self.rendezvous.dialling(dial);
+        }
+    }
+
+    /// The link stands; what needs no nonce goes with the hello.
+    pub(super) fn greet_bootstrap(&mut self, link: LinkId) {
+        if self.list.is_some() {
+            self.say(link, &Message::ChannelList(ListRequest { filter: String::new() }));
+        }
+        if let Some((_, join)) = &self.join {
+            let request = JoinRequest { name: join.channel.clone(), key: self.wanted_key() };
+            self.say(link, &Message::ChannelJoin(request));
+        } else if self.source.is_none()
+            && let Some(stream) = &self.stream
+        {
+            // Back after a loss: the server may have forgotten us.
+            let channel = &stream.channel;
+            let request = JoinRequest { name: channel.name().clone(), key: Some(channel.key()) };
+            self.say(link, &Message::ChannelJoin(request));
+        }
+    }
+
+    /// The server said hello: the provider can sign over its nonce.
+    pub(super) fn bootstrap_greeted(&mut self) {
+        if self.source.is_some() {
+            self.register();
+        }
+    }
+
+    fn register(&mut self) {
+        let Some((link, nonce)) = self.rendezvous.talk() else { return };
+        let (Some(source), Some(stream)) = (&self.source, &self.stream) else { return };
+        let channel = stream.channel.clone();
+        let signature = source.sign_registration(&channel, nonce);
+        self.say(link, &Message::ChannelRegistration(Registration { channel, signature }));
+    }
+
+    pub(super) fn bootstrap_lost(&mut self) {
+        if self.leaving.is_some() {
+            return;
+        }
+        let at = self.rendezvous.lost(self.now, &self.config, &mut self.rng);
+        self.arm(Timer::Bootstrap, at);
+        self.notify(Notice::Bootstrap(BootstrapState::Lost { retry_in: at.since(self.now) }));
+        if self.rendezvous.all_failed()
+            && let Some(ticket) = self.list.take()
+        {
+            self.end(ticket, Err(Refusal::NoBootstrap));
+        }
+    }
+
+    pub(super) fn on_bootstrap_message(&mut self, link: LinkId, message: Message) {
+        match message {
+            Message::ChannelListReply(channels) => {
+                self.answered();
+                if let Some(ticket) = self.list.take() {
+                    self.end(ticket, Ok(Answer::Channels(channels)));
+                }
+            }
+            Message::JoinReply(reply) => self.on_join_reply(*reply),
+            Message::RegistrationReply(result) => {
+                self.answered();
+                if result == RegistrationResult::NameTaken
+                    && let Some(stream) = &self.stream
+                {
+                    let name = stream.channel.name().clone();
+                    self.notify(Notice::NameTaken(name));
+                }
+            }
+            Message::HeartbeatReply(reply) => self.on_heartbeat_reply(link, reply),
+            Message::Ping(n) => self.say(link, &Message::Pong(n)),
+            Message::Pong(_) => {}
+            Message::Leave => self.close_bootstrap(link),
+            _ => self.fault(link, Fault::Unexpected),
+        }
+    }
+
+    fn close_bootstrap(&mut self, link: LinkId) {
+        self.close(link, true);
+        self.bootstrap_lost();
+    }
+
+    /// The server is there and speaks sense.
+    fn answered(&mut self) {
+        if self.rendezvous.answered()
+            && let Some(observed) = self.rendezvous.observed()
+        {
+            let connectable = self.connectable;
+            self.notify(Notice::Bootstrap(BootstrapState::Reached { observed, connectable }));
+        }
+    }
+
+    fn on_join_reply(&mut self, reply: JoinReply) {
+        self.answered();
+        match reply {
+            JoinReply::Joined { channel, viewers, members } => {
+                self.stats.viewers = viewers;
+                match &self.stream {
+                    Some(stream) if stream.id == channel.id() => self.learn(members),
+                    Some(_) => {}
+                    None if self.join.is_some() => self.joined(channel, members),
+                    None => {}
+                }
+            }
+            // In the channel already: the server lost track of it, we did not.
+            JoinReply::NoSuchChannel | JoinReply::WrongKey if self.stream.is_some() => {}
+            JoinReply::NoSuchChannel => self.refuse_join(Refusal::NoSuchChannel),
+            JoinReply::WrongKey => self.refuse_join(Refusal::WrongKey),
+        }
+    }
+
+    fn wanted_key(&self) -> Option<crate::stream::sign::PublicKey> {
+        let (_, join) = self.join.as_ref()?;
+        join.key.or_else(|| self.stream.as_ref().map(|s| s.channel.key()))
+    }
+
+    /// The channel is known: into its mesh.
+    fn joined(&mut self, channel: Channel, members: Vec<Member>) {
+        if self.wanted_key().is_some_and(|key| key != channel.key()) {
+            return self.refuse_join(Refusal::WrongKey);
+        }
+        self.enter(channel);
+        self.learn(members);
+        self.arm(Timer::Start, self.now + self.config.request_timeout);
+    }
+
+    fn learn(&mut self, members: Vec<Member>) {
+        for member in members.into_iter().filter(|m| m.node != self.id) {
+            self.members.add(self.now, &self.config, member);
+        }
+        self.find_partners();
+    }
+
+    fn refuse_join(&mut self, refusal: Refusal) {
+        if let Some((ticket, _)) = self.join.take() {
+            self.end(ticket, Err(refusal));
+        }
+        // Nothing to stay in touch for.
+        if let Some((link, _)) = self.rendezvous.talk() {
+            self.say(link, &Message::Leave);
+            self.close(link, true);
+        }
+        self.rendezvous = Rendezvous::new(Vec::new());
+    }
+
+    pub(super) fn heartbeat(&mut self) {
+        let period = self.rng.jitter(self.config.heartbeat, 10);
+        self.arm(Timer::Heartbeat, self.now + period);
+        let Some(id) = self.stream.as_ref().map(|s| s.id) else { return };
+        if let Some((link, _)) = self.rendezvous.talk() {
+            self.say(link, &Message::Heartbeat(id));
+        }
+    }
+
+    fn on_heartbeat_reply(&mut self, link: LinkId, reply: HeartbeatReply) {
+        self.stats.viewers = reply.viewers;
+        if reply.connectable.is_some() && reply.connectable != self.connectable {
+            self.connectable = reply.connectable;
+            if let Some(observed) = self.rendezvous.observed() {
+                let connectable = self.connectable;
+                self.notify(Notice::Bootstrap(BootstrapState::Reached { observed, connectable }));
+            }
+        }
+        self.answered();
+        self.learn(reply.members);
+        if !reply.known {
+            if self.source.is_some() {
+                self.register();
+            } else {
+                self.greet_bootstrap(link);
+            }
+        }
+    }
+}

@@ -1,0 +1,486 @@
+//! The node: provider or viewer. It routes events to the parts and turns what
+//! they want into actions and timers; what to want is decided in the parts.
+//!
+//! One file a conversation: [`connect`] (links and their handshake),
+//! [`channel`] (the bootstrap server), [`mesh`] (partners), [`feed`] (the child
+//! side), [`serve`] (the parent side), [`source`] (the provider's input).
+
+mod channel;
+mod connect;
+mod feed;
+mod mesh;
+mod serve;
+mod source;
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use crate::config::{Config, ConfigError};
+use crate::event::{
+    Action, Answer, Command, Event, Fault, Join, Machine, Notice, Output, Phase, Refusal,
+};
+use crate::id::{ChannelId, DialId, LinkId, NodeId, Seq, Ticket};
+use crate::link::{Links, Role};
+use crate::live::children::Children;
+use crate::live::clock::StreamClock;
+use crate::live::feeds::Feeds;
+use crate::live::playout::Playout;
+use crate::live::repair::Repair;
+use crate::membership::Membership;
+use crate::membership::rendezvous::Rendezvous;
+use crate::partnership::Partnership;
+use crate::rng::Rng;
+use crate::stats::Stats;
+use crate::stream::buffer::BlockBuffer;
+use crate::stream::channel::Channel;
+use crate::stream::map::Path;
+use crate::stream::sign::{ChannelVerifier, Signer};
+use crate::time::Time;
+use crate::timer::TimerQueue;
+use crate::wire::frame::{Arena, Incoming};
+use crate::wire::message::{Message, Token};
+
+use source::Source;
+
+/// How often feeds and gaps are looked at.
+const TICK: Duration = Duration::from_millis(50);
+/// A pause in our own time that cannot be the driver's lateness: we were stopped.
+const STOPPED: Duration = Duration::from_secs(1);
+
+/// What a timer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// The provider's slot ends.
+    Slot,
+    /// A block is due, or is given up.
+    Playout,
+    /// Look at feeds and gaps.
+    Tick,
+    /// The first maps are in; begin.
+    Start,
+    /// Send buffer maps.
+    Maps,
+    /// Look for partners, time out the silent.
+    Partners,
+    /// Replace the worst partner.
+    Refine,
+    /// Tell a partner of members.
+    Gossip,
+    /// Tell the bootstrap server that we are here.
+    Heartbeat,
+    /// Try the bootstrap server again.
+    Bootstrap,
+    /// Look back on how our children are served.
+    Review,
+    /// The upload cap lets blocks go on.
+    Upload,
+    /// Tell the application how things stand.
+    Stats,
+    /// Tell the application which members to remember.
+    Members,
+    /// Leave although links are still open.
+    Leave,
+}
+
+/// Why a connection is being opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dial {
+    Bootstrap,
+    /// A partnership, new or to be resumed.
+    Partner(NodeId),
+    /// Blocks are to come in from this partner.
+    BlockIn(NodeId, Token),
+    /// Blocks are to go out to this partner, who could not reach us.
+    BlockOut(NodeId, Token),
+}
+
+/// The node is leaving.
+#[derive(Clone, Copy, Debug)]
+struct Leaving {
+    ticket: Ticket,
+    done: bool,
+}
+
+/// A dial under way: what for, and since when.
+type Dials = BTreeMap<DialId, (Dial, Time)>;
+
+/// The stream of the channel that the node is in.
+#[derive(Debug)]
+struct Stream {
+    channel: Channel,
+    id: ChannelId,
+    verifier: ChannelVerifier,
+    /// `None` until the viewer knows where to begin.
+    buffer: Option<BlockBuffer>,
+    clock: StreamClock,
+    playout: Playout,
+    feeds: Feeds,
+    children: Children,
+    repair: Repair,
+    /// When the buffer was begun.
+    began: Time,
+    /// When a block last came in that was missing.
+    progress: Time,
+    orphaned: Option<Time>,
+}
+
+/// A provider or a viewer: a [`Machine`].
+#[derive(Debug)]
+pub struct Node {
+    config: Config,
+    id: NodeId,
+    now: Time,
+    rng: Rng,
+    links: Links,
+    arena: Arena,
+    timers: TimerQueue<Timer>,
+    actions: VecDeque<Action>,
+    stats: Stats,
+    next_dial: u64,
+    dials: Dials,
+    members: Membership,
+    rendezvous: Rendezvous,
+    partners: Partnership,
+    stream: Option<Stream>,
+    source: Option<Source>,
+    join: Option<(Ticket, Box<Join>)>,
+    joined_at: Time,
+    list: Option<Ticket>,
+    leaving: Option<Leaving>,
+    connectable: Option<bool>,
+    maps_sent: Time,
+    map_round: u32,
+}
+
+impl Node {
+    /// A viewer, or a client that only lists channels. `seed` and `now` are
+    /// all the chance and time it will ever ask for.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first parameter that is out of range.
+    pub fn viewer(config: Config, seed: [u8; 32], now: Time) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let mut rng = Rng::new(seed);
+        let mut node = Self {
+            id: rng.node_id(),
+            now,
+            rng,
+            links: Links::new(config.max_upload, now),
+            arena: Arena::new(),
+            timers: TimerQueue::default(),
+            actions: VecDeque::new(),
+            stats: Stats::default(),
+            next_dial: 0,
+            dials: BTreeMap::new(),
+            members: Membership::default(),
+            rendezvous: Rendezvous::new(Vec::new()),
+            partners: Partnership::default(),
+            stream: None,
+            source: None,
+            join: None,
+            joined_at: now,
+            list: None,
+            leaving: None,
+            connectable: None,
+            maps_sent: now,
+            map_round: 0,
+            config,
+        };
+        let config = &node.config;
+        let periodic = [
+            (Timer::Partners, config.map_interval),
+            (Timer::Maps, config.map_interval),
+            (Timer::Gossip, config.gossip),
+            (Timer::Refine, config.refinement),
+            (Timer::Review, REVIEW),
+            (Timer::Stats, STATS),
+        ];
+        for (timer, after) in periodic {
+            node.arm(timer, now + after);
+        }
+        Ok(node)
+    }
+
+    /// A provider of a channel. It registers at once with the bootstrap
+    /// servers, and makes a block of every slot from now on. Blocks are
+    /// numbered above `above`, the last number of an earlier run, even if the
+    /// clock went back since.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first parameter that is out of range.
+    ///
+    /// # Panics
+    /// Never; a signer that is not the channel's makes blocks that nobody takes.
+    pub fn provider(
+        config: Config,
+        channel: Channel,
+        signer: Signer,
+        bootstrap: Vec<SocketAddr>,
+        above: Option<Seq>,
+        seed: [u8; 32],
+        now: Time,
+    ) -> Result<Self, ConfigError> {
+        let mut node = Self::viewer(config.for_provider(), seed, now)?;
+        let source = Source::new(&channel, signer, above, now);
+        let clock = StreamClock::own(now, source.shift());
+        let first = source.open();
+        node.source = Some(source);
+        node.enter(channel);
+        if let Some(stream) = &mut node.stream {
+            let (s, capacity) = (stream.channel.sub_streams(), node.config.buffer);
+            let capacity = stream.channel.blocks_in(capacity);
+            stream.buffer = Some(BlockBuffer::new(first, s, capacity));
+            stream.clock = clock;
+            stream.feeds = Feeds::new(now, s, Path { hops: 0, delay: 0 });
+        }
+        node.rendezvous = Rendezvous::new(bootstrap);
+        node.arm(Timer::Bootstrap, now);
+        node.arm_slot();
+        Ok(node)
+    }
+
+    /// The node's id.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// Counters and gauges, as of the last event.
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.stats.clone();
+        stats.partners = self.partners.len() as u32;
+        stats.members = self.members.len() as u32;
+        stats.links = self.links.len() as u32;
+        if let Some(stream) = &self.stream {
+            stats.children = stream.children.len() as u32;
+            stats.upload_slots = stream.children.budget() as u32;
+            stats.parents = stream.feeds.iter().map(|(_, f)| f.parent).collect();
+            stats.playout_delay = stream.playout.delay();
+            if let (Some(next), Some(buffer)) = (stream.playout.next(), &stream.buffer) {
+                let ahead = buffer.highest().map_or(0, |h| h.plus(1).0.saturating_sub(next.0));
+                let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
+                stats.buffered = stream.channel.block().saturating_mul(ahead);
+            }
+        }
+        stats
+    }
+
+    /// Begins a channel.
+    fn enter(&mut self, channel: Channel) {
+        let c = &self.config;
+        self.stream = Some(Stream {
+            id: channel.id(),
+            verifier: c.verifier.for_channel(&channel),
+            buffer: None,
+            clock: StreamClock::default(),
+            playout: Playout::new(c.playout_delay, c.give_up, c.start_buffer),
+            feeds: Feeds::new(self.now, channel.sub_streams(), Path::NONE),
+            children: Children::new(channel.sub_streams(), c.initial_streams),
+            repair: Repair::default(),
+            began: self.now,
+            progress: self.now,
+            orphaned: None,
+            channel: channel.clone(),
+        });
+        self.notify(Notice::Channel(Box::new(channel)));
+        self.arm(Timer::Members, self.now + Duration::from_secs(5));
+        self.arm(Timer::Heartbeat, self.now + self.config.heartbeat);
+    }
+
+    fn on_timer(&mut self, timer: Timer) {
+        match timer {
+            Timer::Slot => self.seal_due(),
+            Timer::Playout => self.play(),
+            Timer::Tick => self.tick(),
+            Timer::Start => self.try_start(true),
+            Timer::Maps => self.send_maps(),
+            Timer::Partners => self.check_partners(),
+            Timer::Refine => self.refine(),
+            Timer::Gossip => self.gossip(),
+            Timer::Heartbeat => self.heartbeat(),
+            Timer::Bootstrap => self.call_bootstrap(),
+            Timer::Review => self.review(),
+            Timer::Upload => self.links.uncap(),
+            Timer::Leave => self.left(),
+            Timer::Stats => {
+                let stats = Box::new(self.stats());
+                self.notify(Notice::Stats(stats));
+                self.arm(Timer::Stats, self.now + STATS);
+            }
+            Timer::Members => {
+                let members = self.members.newest(self.now);
+                self.notify(Notice::Members(members));
+                self.arm(Timer::Members, self.now + Duration::from_secs(30));
+            }
+        }
+    }
+
+    fn on_command(&mut self, ticket: Ticket, command: Command) {
+        if self.leaving.is_some() {
+            return self.end(ticket, Err(Refusal::Leaving));
+        }
+        match command {
+            Command::Join(join) => self.on_join(ticket, join),
+            Command::Publish(packet) => {
+                let result = self.publish(&packet);
+                self.end(ticket, result.map(|()| Answer::Done));
+            }
+            Command::List { bootstrap } => self.on_list(ticket, bootstrap),
+            Command::Leave => self.on_leave(ticket),
+        }
+    }
+
+    fn on_received(&mut self, link: LinkId, bytes: &[u8]) {
+        self.stats.bytes_received += bytes.len() as u64;
+        let mut input = bytes;
+        // Whatever a message does to its link, the loop looks it up again.
+        while let Some(l) = self.links.get_mut(link) {
+            match l.framer.next(&mut input, &mut self.arena) {
+                Ok(Some(incoming)) => {
+                    l.partial = None;
+                    l.heard = self.now;
+                    match incoming {
+                        Incoming::Message(message) => self.on_message(link, message),
+                        Incoming::Block(block) => self.on_block(link, block),
+                        Incoming::Unknown(_) => {}
+                    }
+                }
+                Ok(None) => {
+                    if l.framer.is_partial() {
+                        l.partial.get_or_insert(self.now);
+                    }
+                    return;
+                }
+                Err(error) => return self.on_frame_error(link, error),
+            }
+        }
+    }
+
+    /// We were stopped for a while: others did not fall silent, we did not listen.
+    fn resume_after(&mut self, pause: Duration) {
+        for partner in self.partners.iter_mut() {
+            partner.heard = partner.heard + pause;
+        }
+        if let Some(stream) = &mut self.stream {
+            for (_, feed) in stream.feeds.iter_mut() {
+                if let Some(asked) = &mut feed.asked {
+                    asked.at = asked.at + pause;
+                }
+            }
+        }
+    }
+
+    // Helpers that every file of the node uses.
+
+    fn notify(&mut self, notice: Notice) {
+        self.actions.push_back(Action::Notify(notice));
+    }
+
+    fn phase(&mut self, phase: Phase) {
+        self.notify(Notice::Phase(phase));
+    }
+
+    fn end(&mut self, ticket: Ticket, result: Result<Answer, Refusal>) {
+        self.notify(Notice::Ended { ticket, result });
+    }
+
+    /// Arms a timer; always later than now, so that no handler can wake itself
+    /// without time passing.
+    fn arm(&mut self, timer: Timer, at: Time) {
+        self.timers.arm(timer, at.max(self.now + Duration::from_micros(1)));
+    }
+
+    fn arm_by(&mut self, timer: Timer, at: Time) {
+        self.timers.arm_by(timer, at.max(self.now + Duration::from_micros(1)));
+    }
+
+    /// Says something on a link.
+    fn say(&mut self, link: LinkId, message: &Message) {
+        if !self.links.send(link, message) {
+            self.fault(link, Fault::Slow);
+        }
+    }
+
+    /// Says something to a partner, if its control link stands.
+    fn tell(&mut self, node: NodeId, message: &Message) {
+        if let Some(link) = self.partners.get(node).and_then(|p| p.control) {
+            self.say(link, message);
+        }
+    }
+
+    /// Closes a link that is no longer anybody's.
+    fn close(&mut self, link: LinkId, flush: bool) {
+        if flush {
+            while let Some(action) = self.links.drain_control(link, &mut self.stats) {
+                self.actions.push_back(action);
+            }
+        }
+        if self.links.remove(link).is_some() {
+            self.actions.push_back(Action::Close { link, flush });
+        }
+    }
+
+    /// A peer broke the protocol: it loses the link, and us with it.
+    fn fault(&mut self, link: LinkId, fault: Fault) {
+        let Some(l) = self.links.get(link) else { return };
+        let (role, remote) = (l.role, l.remote);
+        let node = match role {
+            Role::Control(node) | Role::BlockIn(node) | Role::BlockOut(node) => Some(node),
+            _ => None,
+        };
+        self.stats.faults += 1;
+        self.notify(Notice::Fault { node, remote, fault });
+        // Slowness and refusals are no crime; lies and forgery are.
+        if let Some(node) = node {
+            if matches!(fault, Fault::Forged | Fault::Lied | Fault::Garbage | Fault::Oversized) {
+                self.members.ban(node);
+            }
+            self.drop_partner(node);
+        }
+        self.close(link, false);
+        self.on_link_gone(role);
+    }
+}
+
+/// How often the upload budget is looked back on.
+const REVIEW: Duration = Duration::from_millis(500);
+/// How often the application is told how things stand.
+const STATS: Duration = Duration::from_secs(1);
+
+impl Machine for Node {
+    fn handle(&mut self, now: Time, event: Event) {
+        let pause = now.since(self.now);
+        self.now = self.now.max(now);
+        if pause >= STOPPED && self.timers.first().is_some_and(|t| t + STOPPED < self.now) {
+            self.resume_after(pause);
+        }
+        match event {
+            Event::Opened { link, dial, remote } => self.on_opened(link, dial, remote),
+            Event::DialFailed { dial } => self.on_dial_failed(dial),
+            Event::Received { link, bytes } => self.on_received(link, &bytes),
+            Event::Flushed { link, bytes } => self.links.flushed(link, bytes),
+            Event::Closed { link } => self.on_closed(link),
+            Event::Command { ticket, command } => self.on_command(ticket, command),
+            // The UDP port belongs to the DHT.
+            Event::Datagram { .. } | Event::Wake => {}
+        }
+        while let Some(timer) = self.timers.pop_due(self.now) {
+            self.on_timer(timer);
+        }
+    }
+
+    fn poll(&mut self) -> Output {
+        if let Some(action) = self.actions.pop_front() {
+            return Output::Act(action);
+        }
+        if let Some(action) = self.links.poll_send(self.now, &self.config, &mut self.stats) {
+            return Output::Act(action);
+        }
+        if let Some(at) = self.links.capped_until(self.now) {
+            self.arm_by(Timer::Upload, at);
+        }
+        Output::Wait(self.timers.first())
+    }
+}

@@ -1,0 +1,223 @@
+//! The parent side: who subscribes, who pulls, what is pushed to whom.
+
+use core::time::Duration;
+
+use smallvec::SmallVec;
+
+use crate::id::{NodeId, Seq, SubStream};
+use crate::live::children::Child;
+use crate::node::{Dial, Node, REVIEW, Timer};
+use crate::stream::block::Block;
+use crate::time::micros;
+use crate::wire::message::{MAX_PULL, Message, Reason, Refused, Subscribe, SubscribeReply, Token};
+
+/// Tokens that one partner may hold.
+const MAX_TOKENS: usize = 2;
+
+impl Node {
+    pub(super) fn on_subscribe(&mut self, node: NodeId, subscribe: Subscribe) {
+        let Subscribe { sub, from, window } = subscribe;
+        let result = self.admit(node, subscribe).map_err(|reason| self.refused(node, reason));
+        let accepted = result.is_ok();
+        self.tell(node, &Message::SubscribeReply(SubscribeReply { sub, result }));
+        if !accepted {
+            return;
+        }
+        let Some(p) = self.partners.get_mut(node) else { return };
+        p.refused = 0;
+        match p.block_out {
+            Some(_) => self.push_held(node, sub, from, window),
+            None => self.offer_token(node),
+        }
+    }
+
+    fn admit(&mut self, node: NodeId, subscribe: Subscribe) -> Result<(), Reason> {
+        let Subscribe { sub, from, window } = subscribe;
+        let is_source = self.source.is_some();
+        if !is_source && self.config.paths && !self.has_source(sub) {
+            return Err(Reason::NoSource);
+        }
+        let Some(stream) = self.stream.as_mut().filter(|s| s.buffer.is_some()) else {
+            return Err(Reason::NoSource);
+        };
+        // Each other's parent for one sub-stream: neither would get a block.
+        if stream.feeds.get(sub).is_some_and(|f| f.expects(node) && f.former != Some(node)) {
+            return Err(Reason::NoSource);
+        }
+        let window = stream.channel.blocks_in(window);
+        stream.children.admit(sub, Child { node, from, window })
+    }
+
+    fn refused(&mut self, node: NodeId, reason: Reason) -> Refused {
+        let doublings = self.partners.get_mut(node).map_or(0, |p| {
+            p.refused = p.refused.saturating_add(1);
+            // Eight sub-streams are asked for at once; they are one try.
+            (p.refused / 8).min(5)
+        });
+        let retry_after = self.rng.jitter(self.config.retry * (1 << doublings), 25);
+        let referrals = match reason {
+            Reason::Full => self.referrals(node),
+            _ => SmallVec::new(),
+        };
+        Refused { reason, retry_after, referrals }
+    }
+
+    pub(super) fn on_unsubscribe(&mut self, node: NodeId, sub: SubStream) {
+        if let Some(stream) = &mut self.stream {
+            stream.children.remove(node, sub);
+        }
+        self.tell(node, &Message::UnsubscribeReply(sub));
+    }
+
+    /// Gives a partner a word with which to open a block link to us.
+    pub(super) fn offer_token(&mut self, node: NodeId) {
+        let token = Token(self.rng.next_u64());
+        let Some(p) = self.partners.get_mut(node) else { return };
+        if p.offered.len() >= MAX_TOKENS {
+            p.offered.remove(0);
+        }
+        p.offered.push(token);
+        self.tell(node, &Message::BlockLink(token));
+    }
+
+    /// The child could not reach us: we open the block link.
+    pub(super) fn on_dial_back(&mut self, node: NodeId, token: Token) {
+        let Some(p) = self.partners.get_mut(node) else { return };
+        if let Some(at) = p.offered.iter().position(|t| *t == token) {
+            p.offered.remove(at);
+            let addr = p.member.addr;
+            self.dial(Dial::BlockOut(node, token), addr);
+        }
+    }
+
+    /// The block link to a child is gone; it will want another.
+    pub(super) fn block_out_lost(&mut self, node: NodeId) {
+        if let Some(p) = self.partners.get_mut(node) {
+            p.block_out = None;
+        }
+        if !self.config.repair
+            && let Some(stream) = &mut self.stream
+        {
+            stream.children.remove_all(node);
+        }
+    }
+
+    /// A block link to a child stands: push what it subscribed to and asked for.
+    pub(super) fn serve_all(&mut self, node: NodeId) {
+        let Some(stream) = &self.stream else { return };
+        let wanted: SmallVec<[(SubStream, Child); 8]> =
+            stream.children.subscriptions(node).map(|(sub, c)| (sub, *c)).collect();
+        let block = stream.channel.block();
+        for (sub, child) in wanted {
+            let window = u32::try_from(child.window).unwrap_or(u32::MAX);
+            self.push_held(node, sub, child.from, block * window);
+        }
+        let waiting = match self.partners.get_mut(node) {
+            Some(p) => core::mem::take(&mut p.waiting),
+            None => return,
+        };
+        self.answer_pull(node, &waiting);
+    }
+
+    /// Pushes what is held of a sub-stream from a block on.
+    fn push_held(&mut self, node: NodeId, sub: SubStream, from: Seq, window: Duration) {
+        let useful = self.useful(window);
+        let Some(buffer) = self.stream.as_ref().and_then(|s| s.buffer.as_ref()) else { return };
+        let Some(p) = self.partners.get_mut(node) else { return };
+        let Some(link) = p.block_out else { return };
+        for block in buffer.held_from(sub, from.max(useful)) {
+            self.links.push(self.now, link, block, useful);
+            p.sent += 1;
+        }
+    }
+
+    /// The oldest block that a child with this window can still use.
+    fn useful(&self, window: Duration) -> Seq {
+        let Some(stream) = &self.stream else { return Seq(0) };
+        let newest = stream.clock.stream(self.now).map(|t| stream.channel.seq_at(t));
+        newest.map_or(Seq(0), |n| n.minus(stream.channel.blocks_in(window)))
+    }
+
+    /// A new block goes to every child of its sub-stream.
+    pub(super) fn push_to_children(&mut self, block: &Block, sub: SubStream, from: Option<NodeId>) {
+        let Some(stream) = &self.stream else { return };
+        let newest = stream.clock.stream(self.now).map(|t| stream.channel.seq_at(t));
+        for child in stream.children.of(sub) {
+            if child.from > block.seq() || Some(child.node) == from {
+                continue;
+            }
+            if let Some(p) = self.partners.get_mut(child.node)
+                && let Some(link) = p.block_out
+            {
+                let useful = newest.map_or(Seq(0), |n| n.minus(child.window));
+                self.links.push(self.now, link, block, useful);
+                p.sent += 1;
+            }
+        }
+    }
+
+    pub(super) fn on_pull(&mut self, node: NodeId, seqs: &[Seq]) {
+        let Some(p) = self.partners.get_mut(node) else { return };
+        if p.block_out.is_some() {
+            return self.answer_pull(node, seqs);
+        }
+        let mut denied = SmallVec::new();
+        for &seq in seqs {
+            let held = self.stream.as_ref().and_then(|s| s.buffer.as_ref()?.get(seq)).is_some();
+            if !held || !p.wait_for(seq) {
+                denied.push(seq);
+            }
+        }
+        let any = denied.len() < seqs.len();
+        if !denied.is_empty() {
+            self.tell(node, &Message::DontHave(denied));
+        }
+        if any {
+            self.offer_token(node);
+        }
+    }
+
+    fn answer_pull(&mut self, node: NodeId, seqs: &[Seq]) {
+        let Some(p) = self.partners.get_mut(node) else { return };
+        let Some(link) = p.block_out else { return };
+        let Some(buffer) = self.stream.as_ref().and_then(|s| s.buffer.as_ref()) else { return };
+        let mut denied: SmallVec<[Seq; 8]> = SmallVec::new();
+        for &seq in seqs {
+            match buffer.get(seq) {
+                Some(block) => {
+                    self.links.push(self.now, link, block, Seq(0));
+                    p.sent += 1;
+                }
+                None => denied.push(seq),
+            }
+        }
+        for part in denied.chunks(MAX_PULL) {
+            self.tell(node, &Message::DontHave(SmallVec::from_slice(part)));
+        }
+    }
+
+    /// Looks back on how the children were served, and sets the budget.
+    pub(super) fn review(&mut self) {
+        self.arm(Timer::Review, self.now + REVIEW);
+        let Some(stream) = &mut self.stream else { return };
+        let limit = self.config.queue_limit.max(stream.channel.block());
+        let nodes = stream.children.nodes();
+        let queued = nodes.iter().filter(|node| {
+            let link = self.partners.get(**node).and_then(|p| p.block_out);
+            let since = link.and_then(|link| self.links.waiting_since(link));
+            since.is_some_and(|since| self.now.since(since) > limit)
+        });
+        let queued = queued.count();
+        let cap = self.config.max_upload.and_then(|cap| {
+            let buffer = stream.buffer.as_ref()?;
+            let span = buffer.end().0.saturating_sub(buffer.start().0).max(1);
+            // Bytes a second of one sub-stream.
+            let bytes = (buffer.bytes() as u64).checked_mul(1_000_000)?
+                / span
+                / micros(stream.channel.block()).max(1)
+                / u64::from(stream.channel.sub_streams());
+            (bytes > 0).then(|| usize::try_from(cap / bytes).unwrap_or(usize::MAX))
+        });
+        stream.children.review(queued, nodes.len(), cap);
+    }
+}

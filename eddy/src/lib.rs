@@ -1,0 +1,15 @@
+//! The program `eddy`: live TV over peer-to-peer.
+#![warn(missing_docs)]
+
+pub mod cli;
+pub mod input;
+pub mod logs;
+pub mod output;
+pub mod pace;
+pub mod run;
+pub mod settings;
+pub mod state;
+pub mod ts;
+pub mod ui;
+pub mod units;
+pub mod url;

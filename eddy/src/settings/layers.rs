@@ -1,0 +1,250 @@
+//! From options to settings: what one layer leaves open comes from the next,
+//! and what is missing or does not fit is refused.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use eddy_core::config::PlayoutDelay;
+use eddy_core::stream::channel::Name;
+use eddy_core::stream::sign::PublicKey;
+
+use crate::cli::{
+    ChannelsOptions, DemoOptions, GlobalOptions, Preset, ProviderOptions, SwarmOptions,
+    ViewerOptions,
+};
+use crate::input::Input;
+use crate::settings::{
+    ChannelsSettings, DemoSettings, GlobalSettings, ProviderSettings, SwarmSettings, UsageError,
+    ViewerSettings,
+};
+use crate::units::{Block, Count, Mbit, Seconds};
+
+/// Fills what one struct of options leaves open from another.
+macro_rules! over {
+    ($name:ident { $($field:ident),+ }) => {
+        impl $name {
+            pub(super) fn over(self, file: Self) -> Self {
+                Self { $($field: self.$field.or(file.$field)),+ }
+            }
+        }
+    };
+}
+
+over!(ProviderOptions {
+    bootstrap,
+    channel,
+    provider_name,
+    description,
+    input,
+    block,
+    sub_streams,
+    r#loop
+});
+over!(ChannelsOptions { bootstrap });
+over!(DemoOptions { viewers, seconds, input, block });
+over!(SwarmOptions { viewers, rate, seconds, block, runs });
+
+impl GlobalOptions {
+    pub(super) fn over(self, file: Self) -> Self {
+        Self {
+            listen: self.listen.or(file.listen),
+            advertise: self.advertise.or(file.advertise),
+            max_upload: self.max_upload.or(file.max_upload),
+            state: self.state.or(file.state),
+            preset: self.preset.or(file.preset),
+            json: self.json.or(file.json),
+            // -v asks for more than a file's `quiet` would show.
+            quiet: self.quiet.or(file.quiet.filter(|_| self.verbose == 0)),
+            verbose: if self.verbose == 0 { file.verbose } else { self.verbose },
+            log: self.log.or(file.log),
+        }
+    }
+}
+
+impl ViewerOptions {
+    /// The same with the link taken apart.
+    pub(super) fn without_link(mut self) -> Result<Self, UsageError> {
+        let Some(url) = self.url.take() else { return Ok(self) };
+        if self.bootstrap.is_some() || self.channel.is_some() {
+            return Err(UsageError {
+                what: "[viewer] has a url beside bootstrap or channel, which it contains".into(),
+                hint: "leave out url, or bootstrap and channel".into(),
+            });
+        }
+        if let (Some(given), Some(linked)) = (self.key, url.key)
+            && given != linked
+        {
+            return Err(UsageError {
+                what: format!("the key given is {given}, but the link's key is {linked}"),
+                hint: "leave out the one that is wrong".into(),
+            });
+        }
+        self.bootstrap = Some(url.bootstrap.into());
+        self.channel = Some(url.channel);
+        self.key = self.key.or(url.key);
+        Ok(self)
+    }
+
+    pub(super) fn over(self, file: Self) -> Self {
+        // A key in the file is the key of the file's channel.
+        let other =
+            self.channel.is_some() && file.channel.is_some() && self.channel != file.channel;
+        Self {
+            url: None,
+            bootstrap: self.bootstrap.or(file.bootstrap),
+            channel: self.channel.or(file.channel),
+            key: self.key.or(file.key.filter(|_| !other)),
+            output: self.output.or(file.output),
+            playout_delay: self.playout_delay.or(file.playout_delay),
+            start: self.start.or(file.start),
+            give_up: self.give_up.or(file.give_up),
+        }
+    }
+
+    pub(super) fn settle(
+        self,
+        global: &GlobalSettings,
+        state: Option<PathBuf>,
+    ) -> Result<ViewerSettings, UsageError> {
+        let mut config = global.config.clone();
+        if let Some(delay) = self.playout_delay {
+            config.playout_delay = delay.0;
+        }
+        if let Some(Seconds(give_up)) = self.give_up {
+            config.give_up = give_up;
+        }
+        let most = config.buffer;
+        if config.give_up > most {
+            return Err(too_long("--give-up", format!("{} s", most.as_secs()), most));
+        }
+        if matches!(config.playout_delay, PlayoutDelay::Fixed(delay) if delay > most) {
+            return Err(too_long("--playout-delay", format!("{} ms", most.as_millis()), most));
+        }
+        let link = "or give the channel's link, eddy://HOST:PORT/NAME?key=HEX";
+        Ok(ViewerSettings {
+            state: needed_state(state)?,
+            bootstrap: self.bootstrap.ok_or_else(|| missing("--bootstrap HOST:PORT", link))?,
+            channel: self.channel.ok_or_else(|| missing("--channel NAME", link))?,
+            key: self.key,
+            output: self.output.ok_or_else(|| {
+                missing(
+                    "--output DST",
+                    "with udp://HOST:PORT, FILE.ts, - (standard output) or null",
+                )
+            })?,
+            start: self.start.unwrap_or_default(),
+            config,
+        })
+    }
+}
+
+impl ProviderOptions {
+    pub(super) fn settle(
+        self,
+        global: &GlobalSettings,
+        state: Option<PathBuf>,
+    ) -> Result<ProviderSettings, UsageError> {
+        let name = || Name::new("provider").expect("the default name is a name");
+        let source = "with udp://HOST:PORT, FILE.ts or - (standard input)";
+        let input = self.input.ok_or_else(|| missing("--input SRC", source))?;
+        let input = match (self.r#loop, input) {
+            (Some(true), file @ Input::File { .. }) => file.looped(),
+            (Some(true), _) => {
+                return Err(UsageError {
+                    what: "--loop: only a file has an end to begin again at".into(),
+                    hint: "leave out --loop, or give a file with --input".into(),
+                });
+            }
+            (_, input) => input,
+        };
+        let settings = ProviderSettings {
+            state: needed_state(state)?,
+            bootstrap: self.bootstrap.ok_or_else(|| missing("--bootstrap HOST:PORT", ELSE_FILE))?,
+            channel: self.channel.ok_or_else(|| missing("--channel NAME", ELSE_FILE))?,
+            provider_name: self.provider_name.unwrap_or_else(name),
+            description: self.description.unwrap_or_default(),
+            input,
+            block: block(self.block, global.preset),
+            sub_streams: self.sub_streams.unwrap_or(8),
+            config: global.config.clone().for_provider(),
+        };
+        // Whether a description is a good one does not depend on the key.
+        settings.channel(PublicKey::default())?;
+        Ok(settings)
+    }
+}
+
+impl ChannelsOptions {
+    pub(super) fn settle(self) -> Result<ChannelsSettings, UsageError> {
+        let bootstrap =
+            self.bootstrap.ok_or_else(|| missing("--bootstrap HOST:PORT", ELSE_FILE))?;
+        Ok(ChannelsSettings { bootstrap })
+    }
+}
+
+impl DemoOptions {
+    pub(super) fn settle(self, global: &GlobalSettings) -> Result<DemoSettings, UsageError> {
+        Ok(DemoSettings {
+            viewers: self.viewers.map_or(8, |Count(n)| n),
+            length: length(self.seconds, 30)?,
+            input: self.input.unwrap_or(Input::Clip).looped(),
+            block: block(self.block, global.preset),
+        })
+    }
+}
+
+impl SwarmOptions {
+    pub(super) fn settle(self, global: &GlobalSettings) -> Result<SwarmSettings, UsageError> {
+        let example = "as in: eddy bench swarm --viewers 8 --rate 4";
+        let Count(viewers) = self.viewers.ok_or_else(|| missing("--viewers COUNT", example))?;
+        let Mbit(rate) = self.rate.ok_or_else(|| missing("--rate MBIT", example))?;
+        Ok(SwarmSettings {
+            viewers,
+            rate,
+            length: length(self.seconds, 20)?,
+            block: block(self.block, global.preset),
+            runs: self.runs.map_or(1, |Count(n)| n),
+        })
+    }
+}
+
+const ELSE_FILE: &str = "or put it into a file for --config";
+
+fn missing(option: &str, how: &str) -> UsageError {
+    let name = option.split(' ').next().unwrap_or_default();
+    UsageError { what: format!("{name} is missing"), hint: format!("give {option}, {how}") }
+}
+
+fn too_long(option: &str, most: String, buffer: Duration) -> UsageError {
+    UsageError {
+        what: format!("{option}: a node keeps only {} s of the stream", buffer.as_secs()),
+        hint: format!("give at most {most}"),
+    }
+}
+
+fn needed_state(state: Option<PathBuf>) -> Result<PathBuf, UsageError> {
+    state.ok_or_else(|| UsageError {
+        what: "no folder to keep keys in: neither XDG_STATE_HOME nor HOME is set".into(),
+        hint: "give one with --state DIR".into(),
+    })
+}
+
+/// The published system relays whole seconds (report section 2.1, p. 8).
+fn block(given: Option<Block>, preset: Preset) -> Duration {
+    let ms = match preset {
+        Preset::Default => 40,
+        Preset::Report => 1_000,
+    };
+    given.map_or(Duration::from_millis(ms), |Block(d)| d)
+}
+
+fn length(given: Option<Seconds>, default: u64) -> Result<Duration, UsageError> {
+    match given {
+        None => Ok(Duration::from_secs(default)),
+        Some(Seconds(d)) if d >= Duration::from_secs(1) => Ok(d),
+        Some(_) => Err(UsageError {
+            what: "--seconds: a run takes at least 1 s".into(),
+            hint: "give --seconds 1 or more".into(),
+        }),
+    }
+}

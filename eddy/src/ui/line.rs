@@ -1,0 +1,317 @@
+//! The progress of one provider or viewer: a line that refreshes each second
+//! on a terminal, a line every ten seconds in a pipe, a JSON line each second
+//! with `--json`.
+
+use std::time::Duration;
+
+use eddy_core::stats::Stats;
+use eddy_core::{Phase, Time};
+use serde::Serialize;
+
+use super::table::State;
+use super::{Mode, Ui, as_ms, json_line, mbit, millis, percent, seconds, whole_percent};
+
+/// Time between two lines in a pipe.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Shows how one node does.
+#[derive(Debug)]
+pub struct Progress<'a> {
+    ui: &'a Ui,
+    last: Option<(Time, Stats)>,
+    shown: Option<Time>,
+}
+
+/// Rates over the last second, in bits per second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// Received, of all kinds.
+    pub down: u64,
+    /// Sent, of all kinds.
+    pub up: u64,
+    /// Handed to the player, or taken from the encoder.
+    pub payload: u64,
+}
+
+impl Rates {
+    /// The rates between two moments' counters; zero if no time passed.
+    pub fn between(before: &Stats, after: &Stats, time: Duration) -> Self {
+        let rate = |before: u64, after: u64| {
+            let bits = u128::from(after.saturating_sub(before)) * 8 * 1_000_000;
+            u64::try_from(bits.checked_div(time.as_micros()).unwrap_or(0)).unwrap_or(u64::MAX)
+        };
+        Self {
+            down: rate(before.bytes_received, after.bytes_received),
+            up: rate(before.bytes_sent, after.bytes_sent),
+            payload: rate(before.payload, after.payload),
+        }
+    }
+}
+
+impl<'a> Progress<'a> {
+    /// Progress on this screen.
+    pub fn new(ui: &'a Ui) -> Self {
+        Self { ui, last: None, shown: None }
+    }
+
+    /// Shows a viewer's statistics, once a second.
+    pub fn viewer(&mut self, now: Time, phase: Phase, stats: &Stats) {
+        let rates = self.rates(now, stats);
+        self.show(
+            now,
+            |colours| viewer_text(phase, stats, rates, colours),
+            || viewer_json(now, phase, stats, rates),
+        );
+    }
+
+    /// Shows a provider's statistics, once a second.
+    pub fn provider(&mut self, now: Time, stats: &Stats) {
+        let rates = self.rates(now, stats);
+        self.show(
+            now,
+            |colours| provider_text(stats, rates, colours),
+            || provider_json(now, stats, rates),
+        );
+    }
+
+    fn rates(&mut self, now: Time, stats: &Stats) -> Rates {
+        match self.last.replace((now, stats.clone())) {
+            Some((then, before)) => Rates::between(&before, stats, now.since(then)),
+            None => Rates::default(),
+        }
+    }
+
+    fn show(&mut self, now: Time, text: impl Fn(bool) -> String, json: impl Fn() -> String) {
+        if self.ui.quiet {
+            return;
+        }
+        match self.ui.mode {
+            Mode::Terminal { colours } => self.ui.screen.show(&text(colours)),
+            Mode::Json => self.ui.screen.show(&json()),
+            Mode::Plain => {
+                if self.shown.is_none_or(|then| now.since(then) >= PLAIN_INTERVAL) {
+                    self.shown = Some(now);
+                    self.ui.screen.show(&text(false));
+                }
+            }
+        }
+    }
+}
+
+/// A viewer's line.
+pub fn viewer_text(phase: Phase, stats: &Stats, rates: Rates, colours: bool) -> String {
+    let parents = stats.parents.iter().flatten().count();
+    // What matters most comes first: a narrow terminal cuts the rest.
+    format!(
+        "{}  delay {}  buffer {}  parents {parents}/{}  lost {}  continuity {}  \
+         from peers {}  down {}  up {}\n",
+        State::from(phase).paint(9, colours),
+        stats.playout_delay.map_or_else(|| "-".into(), millis),
+        seconds(stats.buffered),
+        stats.parents.len(),
+        stats.lost,
+        percent(stats.continuity()),
+        whole_percent(stats.peer_share()),
+        mbit(rates.down),
+        mbit(rates.up),
+    )
+}
+
+/// A provider's line.
+pub fn provider_text(stats: &Stats, rates: Rates, colours: bool) -> String {
+    format!(
+        "{}  in {}  up {}  serving {} of {} sub-streams  partners {}  viewers {}\n",
+        State::Live.paint(4, colours),
+        mbit(rates.payload),
+        mbit(rates.up),
+        stats.children,
+        stats.upload_slots,
+        stats.partners,
+        stats.viewers,
+    )
+}
+
+/// A viewer's JSON line.
+pub fn viewer_json(now: Time, phase: Phase, stats: &Stats, rates: Rates) -> String {
+    #[derive(Serialize)]
+    struct Object {
+        kind: &'static str,
+        time_us: u64,
+        state: State,
+        startup_ms: Option<u64>,
+        playout_delay_ms: Option<u64>,
+        buffer_ms: u64,
+        parents: Vec<Option<String>>,
+        partners: u32,
+        viewers: u32,
+        down_bits_per_second: u64,
+        up_bits_per_second: u64,
+        continuity: f64,
+        from_peers: f64,
+        blocks_due: u64,
+        blocks_late: u64,
+        blocks_lost: u64,
+        blocks_repaired: u64,
+    }
+    json_line(&Object {
+        kind: "viewer",
+        time_us: now.as_micros(),
+        state: phase.into(),
+        startup_ms: stats.startup.map(as_ms),
+        playout_delay_ms: stats.playout_delay.map(as_ms),
+        buffer_ms: as_ms(stats.buffered),
+        parents: stats.parents.iter().map(|p| p.map(|node| format!("{node:?}"))).collect(),
+        partners: stats.partners,
+        viewers: stats.viewers,
+        down_bits_per_second: rates.down,
+        up_bits_per_second: rates.up,
+        continuity: stats.continuity(),
+        from_peers: stats.peer_share(),
+        blocks_due: stats.due,
+        blocks_late: stats.late,
+        blocks_lost: stats.lost,
+        blocks_repaired: stats.repaired,
+    })
+}
+
+/// A provider's JSON line.
+pub fn provider_json(now: Time, stats: &Stats, rates: Rates) -> String {
+    #[derive(Serialize)]
+    struct Object {
+        kind: &'static str,
+        time_us: u64,
+        input_bits_per_second: u64,
+        up_bits_per_second: u64,
+        sub_streams_served: u32,
+        sub_streams_offered: u32,
+        partners: u32,
+        viewers: u32,
+        packets: u64,
+    }
+    json_line(&Object {
+        kind: "provider",
+        time_us: now.as_micros(),
+        input_bits_per_second: rates.payload,
+        up_bits_per_second: rates.up,
+        sub_streams_served: stats.children,
+        sub_streams_offered: stats.upload_slots,
+        partners: stats.partners,
+        viewers: stats.viewers,
+        packets: stats.packets,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::screen::Screen;
+    use eddy_core::NodeId;
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    fn stats() -> Stats {
+        Stats {
+            due: 1_000,
+            on_time: 998,
+            late: 2,
+            payload: 130_000,
+            packets: 100,
+            startup: Some(Duration::from_millis(214)),
+            playout_delay: Some(Duration::from_millis(412)),
+            buffered: Duration::from_millis(1_200),
+            from_peers: 700,
+            from_provider: 300,
+            repaired: 3,
+            bytes_received: 250_000,
+            bytes_sent: 125_000,
+            children: 20,
+            upload_slots: 24,
+            parents: [Some(NodeId([0xab; 16])), None].into_iter().collect(),
+            partners: 5,
+            viewers: 8,
+            ..Stats::default()
+        }
+    }
+
+    fn rates() -> Rates {
+        Rates::between(&Stats::default(), &stats(), Duration::from_secs(2))
+    }
+
+    #[test]
+    fn rates_are_bits_a_second() {
+        assert_eq!(rates(), Rates { down: 1_000_000, up: 500_000, payload: 520_000 });
+        assert_eq!(Rates::between(&stats(), &stats(), Duration::ZERO), Rates::default());
+    }
+
+    #[test]
+    fn a_viewer_fits_on_a_line() {
+        assert_eq!(
+            viewer_text(Phase::Playing, &stats(), rates(), false),
+            "playing    delay 412 ms  buffer 1.20 s  parents 1/2  lost 0  continuity 99.80 %  \
+             from peers 70 %  down 1.00 Mbit/s  up 0.50 Mbit/s\n"
+        );
+        assert_eq!(
+            viewer_text(Phase::Joining, &Stats::default(), Rates::default(), false),
+            "joining    delay -  buffer 0.00 s  parents 0/0  lost 0  continuity 100.00 %  \
+             from peers 0 %  down 0.00 Mbit/s  up 0.00 Mbit/s\n"
+        );
+    }
+
+    #[test]
+    fn a_provider_fits_on_a_line() {
+        assert_eq!(
+            provider_text(&stats(), rates(), false),
+            "live  in 0.52 Mbit/s  up 0.50 Mbit/s  serving 20 of 24 sub-streams  partners 5  viewers 8\n"
+        );
+    }
+
+    #[test]
+    fn json_has_units_in_its_names() {
+        assert_eq!(
+            viewer_json(Time::from_micros(7), Phase::Playing, &stats(), rates()),
+            "{\"kind\":\"viewer\",\"time_us\":7,\"state\":\"playing\",\"startup_ms\":214,\
+             \"playout_delay_ms\":412,\"buffer_ms\":1200,\"parents\":[\"abababab\",null],\"partners\":5,\
+             \"viewers\":8,\"down_bits_per_second\":1000000,\"up_bits_per_second\":500000,\
+             \"continuity\":0.998,\"from_peers\":0.7,\"blocks_due\":1000,\"blocks_late\":2,\
+             \"blocks_lost\":0,\"blocks_repaired\":3}\n"
+        );
+        assert_eq!(
+            provider_json(Time::from_micros(7), &stats(), rates()),
+            "{\"kind\":\"provider\",\"time_us\":7,\"input_bits_per_second\":520000,\
+             \"up_bits_per_second\":500000,\"sub_streams_served\":20,\"sub_streams_offered\":24,\
+             \"partners\":5,\"viewers\":8,\"packets\":100}\n"
+        );
+    }
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Lines shown in 25 seconds of statistics.
+    fn lines(mode: Mode, quiet: bool) -> usize {
+        let sink = Sink::default();
+        let ui = Ui { mode, quiet, screen: Screen::new(sink.clone(), false) };
+        let mut progress = Progress::new(&ui);
+        for second in 0..25 {
+            progress.viewer(Time::from_millis(second * 1_000), Phase::Playing, &stats());
+        }
+        let shown = sink.0.lock().unwrap();
+        shown.iter().filter(|&&b| b == b'\n').count()
+    }
+
+    #[test]
+    fn a_pipe_gets_a_line_every_ten_seconds() {
+        assert_eq!(lines(Mode::Plain, false), 3);
+        assert_eq!(lines(Mode::Json, false), 25);
+        assert_eq!(lines(Mode::Json, true), 0);
+    }
+}
