@@ -41,6 +41,7 @@ mod faults;
 mod hash;
 mod latency;
 mod link;
+pub mod live;
 mod net;
 mod node;
 mod queue;

@@ -26,6 +26,8 @@ pub(crate) struct Children {
     subs: SmallVec<[SmallVec<[Child; 4]>; 8]>,
     budget: usize,
     refused: bool,
+    /// Blocks have queued before: the limit is near, grow with care.
+    seasoned: bool,
 }
 
 impl Children {
@@ -34,6 +36,7 @@ impl Children {
             subs: (0..sub_streams).map(|_| SmallVec::new()).collect(),
             budget: usize::from(sub_streams) * usize::from(initial_streams),
             refused: false,
+            seasoned: false,
         }
     }
 
@@ -119,8 +122,9 @@ impl Children {
         let floor = self.subs.len();
         if queued * 4 > active {
             self.budget = (self.budget.min(self.len()) / 2).max(floor);
+            self.seasoned = true;
         } else if self.refused && queued == 0 {
-            self.budget += (self.budget / 4).max(1);
+            self.budget += if self.seasoned { (self.budget / 8).max(1) } else { self.budget };
         }
         self.refused = false;
         if let Some(cap) = cap {
@@ -170,13 +174,16 @@ mod tests {
         assert_eq!(c.budget(), 8, "one slow child is no reason to grow");
         assert!(c.admit(SubStream(0), child(9)).is_err());
         c.review(0, 8, None);
-        assert_eq!(c.budget(), 10);
+        assert_eq!(c.budget(), 16);
         let mut big = Children::new(8, 8);
         for n in 0..40 {
             assert_eq!(big.admit(SubStream(n % 8), child(n)), Ok(()));
         }
         big.review(20, 40, None);
         assert_eq!(big.budget(), 20);
+        assert!(big.admit(SubStream(0), child(99)).is_err());
+        big.review(0, 40, None);
+        assert_eq!(big.budget(), 22, "once burnt, it grows by an eighth");
         big.review(0, 40, Some(12));
         assert_eq!(big.budget(), 12, "the user's cap");
     }

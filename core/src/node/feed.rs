@@ -63,7 +63,10 @@ impl Node {
         let newest = newest.into_iter().rfind(|n| *n <= limit).unwrap_or(middle);
         let offset = self.config.join_offset;
         let back = if offset.is_zero() { 0 } else { channel.blocks_in(offset) };
-        let first = newest.minus(back);
+        // Nobody holds what came before the earliest window.
+        let maps = self.partners.iter().filter_map(|p| p.map.as_ref());
+        let held = maps.filter(|m| m.newest().is_some()).map(|m| m.start).min();
+        let first = newest.minus(back).max(held.unwrap_or_default()).min(newest);
         self.timers.disarm(Timer::Start);
         self.begin(first, newest);
     }

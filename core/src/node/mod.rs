@@ -445,7 +445,7 @@ impl Node {
 }
 
 /// How often the upload budget is looked back on.
-const REVIEW: Duration = Duration::from_millis(500);
+const REVIEW: Duration = Duration::from_millis(250);
 /// How often the application is told how things stand.
 const STATS: Duration = Duration::from_secs(1);
 

@@ -12,7 +12,7 @@ use crate::time::micros;
 use crate::wire::message::{MAX_PULL, Message, Reason, Refused, Subscribe, SubscribeReply, Token};
 
 /// Tokens that one partner may hold.
-const MAX_TOKENS: usize = 2;
+const MAX_TOKENS: usize = 4;
 
 impl Node {
     pub(super) fn on_subscribe(&mut self, node: NodeId, subscribe: Subscribe) {
@@ -27,7 +27,7 @@ impl Node {
         p.refused = 0;
         match p.block_out {
             Some(_) => self.push_held(node, sub, from, window),
-            None => self.offer_token(node),
+            None => self.offer_token_once(node),
         }
     }
 
@@ -69,6 +69,14 @@ impl Node {
         self.tell(node, &Message::UnsubscribeReply(sub));
     }
 
+    /// Many requests at once are worth one token.
+    fn offer_token_once(&mut self, node: NodeId) {
+        let limit = self.config.request_timeout / 4;
+        if self.partners.get(node).is_some_and(|p| self.now.since(p.offered_at) > limit) {
+            self.offer_token(node);
+        }
+    }
+
     /// Gives a partner a word with which to open a block link to us.
     pub(super) fn offer_token(&mut self, node: NodeId) {
         let token = Token(self.rng.next_u64());
@@ -77,6 +85,7 @@ impl Node {
             p.offered.remove(0);
         }
         p.offered.push(token);
+        p.offered_at = self.now;
         self.tell(node, &Message::BlockLink(token));
     }
 
@@ -173,7 +182,7 @@ impl Node {
             self.tell(node, &Message::DontHave(denied));
         }
         if any {
-            self.offer_token(node);
+            self.offer_token_once(node);
         }
     }
 

@@ -47,6 +47,8 @@ pub(crate) struct Partner {
     pub(crate) block_out: Option<LinkId>,
     /// Tokens that we gave it: to open a block link to us.
     pub(crate) offered: SmallVec<[Token; 2]>,
+    /// When it last got one.
+    pub(crate) offered_at: Time,
     /// The token with which it is to dial us back and push.
     pub(crate) dial_back: Option<Token>,
     /// Blocks that it asked for while no block link was open.
@@ -79,6 +81,7 @@ impl Partner {
             spare: None,
             block_out: None,
             offered: SmallVec::new(),
+            offered_at: Time::ZERO,
             dial_back: None,
             waiting: SmallVec::new(),
             not_before: now,
