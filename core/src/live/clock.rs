@@ -2,8 +2,9 @@
 //!
 //! Only the provider's clock stamps blocks, and nobody's clock is synchronised.
 //! The offset is the minimum, over a sliding window, of (local arrival − end of
-//! slot): the fastest way a block found lately. It is slewed by at most 500 ppm
-//! once play-out runs, so that the player hears no jump.
+//! slot): the fastest way a block found lately. While the first blocks come in
+//! it follows that minimum at once; from then on it is slewed by at most 500
+//! ppm, so that the player hears no jump.
 
 use core::time::Duration;
 
@@ -12,6 +13,8 @@ use crate::time::{Time, micros};
 const BUCKET: Duration = Duration::from_secs(1);
 const BUCKETS: usize = 30;
 const SLEW_PPM: i64 = 500;
+/// After this long the backlog of a start is in, and the minimum is a true one.
+const SETTLE: Duration = Duration::from_secs(4);
 
 /// Maps stream time to local time.
 #[derive(Clone, Debug, Default)]
@@ -20,20 +23,22 @@ pub(crate) struct StreamClock {
     minima: [Option<(u64, i64)>; BUCKETS],
     /// The offset in use, in microseconds, and when it was last moved.
     offset: Option<(i64, Time)>,
-    steady: bool,
+    /// From when on it is slewed.
+    steady: Option<Time>,
 }
 
 impl StreamClock {
     /// The provider's own clock: stream time is `shift` microseconds ahead of
     /// local time, for ever.
     pub(crate) fn own(now: Time, shift: i64) -> Self {
-        let mut clock = Self { steady: true, ..Self::default() };
+        let mut clock = Self { steady: Some(now), ..Self::default() };
         clock.offset = Some((-shift, now));
         clock
     }
 
     /// A block whose slot ended at `slot_end` in stream time arrived now.
-    pub(crate) fn arrived(&mut self, now: Time, slot_end: Time) {
+    /// Returns by how many microseconds the clock was stepped, zero or less.
+    pub(crate) fn arrived(&mut self, now: Time, slot_end: Time) -> i64 {
         let sample = now.diff_micros(slot_end);
         let second = now.as_micros() / micros(BUCKET);
         let bucket = &mut self.minima[(second % BUCKETS as u64) as usize];
@@ -41,17 +46,18 @@ impl StreamClock {
             Some((s, min)) if *s == second => *min = (*min).min(sample),
             _ => *bucket = Some((second, sample)),
         }
-        if !self.steady && self.offset.is_none_or(|(o, _)| sample < o) {
-            self.offset = Some((sample, now));
+        let steady = *self.steady.get_or_insert(now + SETTLE);
+        let old = self.offset.map_or(sample, |(offset, _)| offset);
+        if now < steady || self.offset.is_none() {
+            self.offset = Some((old.min(sample), now));
+            return sample.saturating_sub(old).min(0);
         }
+        0
     }
 
-    /// From here on the offset is slewed, not stepped.
-    pub(crate) fn steady(&mut self, now: Time) {
-        self.steady = true;
-        if let Some((_, at)) = &mut self.offset {
-            *at = now;
-        }
+    /// Whether the clock can be relied on.
+    pub(crate) fn is_steady(&self, now: Time) -> bool {
+        self.steady.is_some_and(|t| now >= t)
     }
 
     /// Moves the offset toward the window's minimum.
@@ -59,8 +65,9 @@ impl StreamClock {
         let oldest = (now.as_micros() / micros(BUCKET)).saturating_sub(BUCKETS as u64 - 1);
         let recent = self.minima.iter().flatten().filter(|(s, _)| *s >= oldest);
         let Some(min) = recent.map(|(_, min)| *min).min() else { return };
+        let steady = self.is_steady(now);
         if let Some((offset, at)) = &mut self.offset
-            && self.steady
+            && steady
         {
             let step = micros(now.since(*at)).min(60_000_000) as i64 * SLEW_PPM / 1_000_000;
             // A step too small to count must not be lost with its time.
@@ -105,23 +112,24 @@ mod tests {
     #[test]
     fn once_steady_it_moves_by_at_most_500_ppm() {
         let mut c = StreamClock::default();
-        c.arrived(at(100), at(0));
-        c.steady(at(100));
-        for ms in (0..10_000).step_by(40) {
-            c.arrived(at(100 + ms), at(ms + 50));
+        for ms in (0..4_000).step_by(40) {
+            c.arrived(at(100 + ms), at(ms));
+        }
+        assert!(!c.is_steady(at(4_099)) && c.is_steady(at(4_100)));
+        for ms in (4_000..14_000).step_by(40) {
+            assert_eq!(c.arrived(at(100 + ms), at(ms + 50)), 0);
             c.slew(at(100 + ms));
             let moved = at(100 + ms).diff_micros(c.local(at(ms)).unwrap());
-            assert!(moved <= (ms as i64) * 500 / 1_000 + 1, "{moved} us after {ms} ms");
+            assert!(moved <= (ms as i64 - 3_960) * 500 / 1_000 + 1, "{moved} us after {ms} ms");
         }
         let moved = at(100).diff_micros(c.local(at(0)).unwrap());
-        assert!((4_900..=5_000).contains(&moved), "{moved} us in 10 s");
+        assert!((4_900..=5_020).contains(&moved), "{moved} us in 10 s");
     }
 
     #[test]
     fn an_old_minimum_is_forgotten() {
         let mut c = StreamClock::default();
         c.arrived(at(10), at(0));
-        c.steady(at(10));
         // The path grew by 1 ms: after the window the clock may follow.
         for ms in (0..200_000).step_by(40) {
             c.arrived(at(ms + 11), at(ms));

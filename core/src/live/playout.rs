@@ -102,6 +102,14 @@ impl Playout {
         *slot = if slot.0 == second { (second, slot.1.max(needed)) } else { (second, needed) };
     }
 
+    /// The stream clock was stepped: what is due stays where it was, and
+    /// catches up from there.
+    pub(crate) fn clock_stepped(&mut self, by: i64) {
+        if matches!(self.phase, Phase::Playing | Phase::Stalled) {
+            self.lag = self.lag.saturating_sub(by);
+        }
+    }
+
     /// The delay that the mode asks for now.
     fn target(&self, now: Time, repair: Duration) -> i64 {
         match self.mode {
@@ -133,7 +141,7 @@ impl Playout {
         }
         let Some(earliest) = clock.local(channel.slot_end(next)) else { return Step::Wait(None) };
         if self.phase == Phase::Buffering {
-            return self.try_start(now, channel, buffer, clock, earliest, repair);
+            return self.try_start(now, channel, buffer, earliest, repair);
         }
         let due = earliest.offset(self.lag);
         if buffer.holds(next) {
@@ -182,7 +190,6 @@ impl Playout {
         now: Time,
         channel: &Channel,
         buffer: &BlockBuffer,
-        clock: &mut StreamClock,
         earliest: Time,
         repair: Duration,
     ) -> Step {
@@ -200,7 +207,6 @@ impl Playout {
                 PlayoutDelay::AsStarted => now.diff_micros(earliest),
                 _ => now.diff_micros(earliest).max(self.target(now, repair)),
             };
-            clock.steady(now);
             return Step::Enter(Phase::Playing);
         }
         // What nobody gave us in twice the time that a start should take is
@@ -326,7 +332,8 @@ mod tests {
             self.run(now);
             let seq = self.first.plus(n);
             let slot_end = self.channel.slot_end(seq);
-            self.clock.arrived(now, slot_end);
+            let step = self.clock.arrived(now, slot_end);
+            self.playout.clock_stepped(step);
             self.buffer.insert(Block::new(seq, &Signature([0; 64]), b""));
             self.playout.arrived(now, seq, self.clock.local(slot_end).unwrap());
             self.run(now);

@@ -93,7 +93,7 @@ pub(crate) struct Change {
 /// 2007). Differences are counted in whole sub-stream blocks, so that the
 /// phase between sub-streams triggers nothing.
 pub(crate) fn inequalities(
-    own: &[Option<Seq>],
+    own: &[Seq],
     parents: &[Option<NodeId>],
     views: &[View<'_>],
     own_limit: u64,
@@ -101,8 +101,10 @@ pub(crate) fn inequalities(
     mut allowed: impl FnMut(&View<'_>, SubStream) -> bool,
 ) -> Option<Change> {
     let s = own.len().max(1) as u64;
-    let level = |seq: Option<Seq>| seq.map_or(0, |seq| seq.0 / s);
-    let at = |v: &View<'_>, sub: SubStream| level(v.map.entry(sub).and_then(|e| e.newest));
+    let level = |seq: Seq| seq.0 / s;
+    let at = |v: &View<'_>, sub: SubStream| {
+        v.map.entry(sub).and_then(|e| e.newest).map_or(0, level)
+    };
     let subs = || (0..own.len()).map(|j| SubStream(j as u8));
 
     // Rule 1: own sub-streams against their average.
@@ -200,7 +202,7 @@ mod tests {
     #[test]
     fn rule_one_takes_the_partner_nearest_the_average() {
         // Sub-stream 1 is 3 blocks behind the other three (S = 4).
-        let own = [Some(Seq(40)), Some(Seq(29)), Some(Seq(42)), Some(Seq(43))];
+        let own = [Seq(40), Seq(29), Seq(42), Seq(43)];
         let parents = [Some(NodeId([1; 16])); 4];
         let (a, b) = (map(&[60, 61, 62, 63], &[]), map(&[40, 41, 42, 43], &[]));
         let views = [view(2, &a, 0), view(3, &b, 0)];
@@ -211,7 +213,7 @@ mod tests {
 
     #[test]
     fn rule_two_takes_partners_before_parents() {
-        let own = [Some(Seq(40)), Some(Seq(41)), Some(Seq(42)), Some(Seq(43))];
+        let own = [Seq(40), Seq(41), Seq(42), Seq(43)];
         let parents = [Some(NodeId([1; 16])), None, Some(NodeId([2; 16])), None];
         let (old, ahead) = (map(&[40, 41, 42, 43], &[]), map(&[60, 61, 62, 63], &[]));
         let views = [view(1, &old, 0), view(2, &ahead, 0), view(3, &ahead, 0)];

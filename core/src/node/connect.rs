@@ -316,7 +316,7 @@ impl Node {
         {
             self.partner_unreachable(node);
         }
-        self.on_link_gone(role);
+        self.on_link_gone(link, role);
         if !refuse.referrals.is_empty() {
             self.find_partners();
         }
@@ -337,7 +337,7 @@ impl Node {
                 self.notify(Notice::Fault { node: None, remote, fault });
                 // It should hear why before it is cut off.
                 self.refuse(link, Reason::Version);
-                return self.on_link_gone(role);
+                return self.on_link_gone(link, role);
             }
             _ => Fault::Garbage,
         };
@@ -349,20 +349,28 @@ impl Node {
             if let (Role::Dialled(Purpose::Control(_)), Some(node)) = (l.role, l.peer) {
                 self.partner_unreachable(node);
             }
-            self.on_link_gone(l.role);
+            self.on_link_gone(link, l.role);
         }
         if self.leaving.is_some() && self.links.len() == 0 {
             self.left();
         }
     }
 
-    /// What a link that is gone means to the part that used it.
-    pub(super) fn on_link_gone(&mut self, role: Role) {
+    /// What a link that is gone means to the part that used it. One that was
+    /// replaced before means nothing.
+    pub(super) fn on_link_gone(&mut self, link: LinkId, role: Role) {
+        let partner = |node| self.partners.get(node);
         match role {
             Role::Bootstrap | Role::Dialled(Purpose::Bootstrap) => self.bootstrap_lost(),
-            Role::Control(node) => self.control_lost(node),
-            Role::BlockIn(node) => self.block_in_lost(node),
-            Role::BlockOut(node) => self.block_out_lost(node),
+            Role::Control(node) if partner(node).is_some_and(|p| p.control == Some(link)) => {
+                self.control_lost(node);
+            }
+            Role::BlockIn(node) if partner(node).is_some_and(|p| p.block_in == Some(link)) => {
+                self.block_in_lost(node);
+            }
+            Role::BlockOut(node) if partner(node).is_some_and(|p| p.block_out == Some(link)) => {
+                self.block_out_lost(node);
+            }
             _ => {}
         }
     }

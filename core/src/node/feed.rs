@@ -224,8 +224,9 @@ impl Node {
         {
             return;
         }
-        let heads: SmallVec<[Option<Seq>; 8]> =
-            stream.feeds.iter().map(|(sub, _)| buffer.newest(sub)).collect();
+        // A sub-stream without a block stands where we began.
+        let head = |sub| buffer.latest(sub).unwrap_or(buffer.start());
+        let heads: SmallVec<[Seq; 8]> = stream.feeds.iter().map(|(sub, _)| head(sub)).collect();
         let parents: SmallVec<[Option<NodeId>; 8]> =
             stream.feeds.iter().map(|(_, f)| f.parent).collect();
         let limit = |d: Duration| micros(d) / micros(stream.channel.block());
@@ -350,7 +351,8 @@ impl Node {
         let (channel, Some(buffer)) = (&stream.channel, &stream.buffer) else { return };
         let feed = stream.feeds.get(seq.sub_stream(channel.sub_streams()));
         let asked_for = feed.is_some_and(|f| f.expects(node)) || stream.repair.expects(seq, node);
-        let future = stream.clock.stream(now).is_some_and(|t| channel.slot_start(seq) > t + FUTURE);
+        let future = stream.clock.is_steady(now)
+            && stream.clock.stream(now).is_some_and(|t| channel.slot_start(seq) > t + FUTURE);
         if !asked_for || future || seq < buffer.start() {
             self.stats.unwanted += 1;
         } else if buffer.holds(seq) {
@@ -381,7 +383,8 @@ impl Node {
         if let Some(node) = from {
             let pulled = stream.repair.arrived(seq);
             let backlog = stream.playout.is_backlog(seq);
-            stream.clock.arrived(now, slot_end);
+            let stepped = stream.clock.arrived(now, slot_end);
+            stream.playout.clock_stepped(stepped);
             if let Some(earliest) = stream.clock.local(slot_end) {
                 stream.playout.arrived(now, seq, earliest);
                 if let Some(feed) = stream.feeds.get_mut(sub)

@@ -190,7 +190,10 @@ impl Node {
             map.start = buffer.start();
         }
         for (sub, feed) in stream.feeds.iter() {
-            let newest = stream.buffer.as_ref().and_then(|b| b.newest(sub));
+            let newest = stream.buffer.as_ref().and_then(|b| match self.config.paths {
+                true => b.newest(sub),
+                false => b.latest(sub),
+            });
             let asked = feed.asked.is_some_and(|a| a.node == to);
             map.entries.push(MapEntry { newest, subscribed: asked || feed.parent == Some(to) });
             if self.config.paths {

@@ -440,7 +440,7 @@ impl Node {
             self.drop_partner(node);
         }
         self.close(link, false);
-        self.on_link_gone(role);
+        self.on_link_gone(link, role);
     }
 }
 

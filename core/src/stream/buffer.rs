@@ -128,6 +128,15 @@ impl BlockBuffer {
         (newest >= self.start.0).then_some(Seq(newest))
     }
 
+    /// The latest block held of a sub-stream, whatever is missing before it:
+    /// its entry in the published buffer map.
+    pub fn latest(&self, sub: SubStream) -> Option<Seq> {
+        let s = u64::from(self.sub_streams);
+        let last = self.end().minus(s).max(self.start).align(sub, self.sub_streams);
+        let mut seqs = (0..=(last.0 - self.start.0) / s).map(|n| last.minus(n * s));
+        seqs.find(|seq| self.holds(*seq))
+    }
+
     /// The newest block held, of any sub-stream.
     pub fn highest(&self) -> Option<Seq> {
         let held = self.slots.iter().rposition(|s| matches!(s, Slot::Held(_)))?;
@@ -274,6 +283,9 @@ mod tests {
                     assert_eq!(buffer.first_missing(sub), first);
                     let newest = first.0.checked_sub(u64::from(S)).filter(|n| *n >= start);
                     assert_eq!(buffer.newest(sub), newest.map(Seq));
+                    let mine = |(s, held): &(&u64, &bool)| **held && Seq(**s).sub_stream(S) == sub;
+                    let latest = model.iter().rev().find(mine).map(|(s, _)| Seq(*s));
+                    assert_eq!(buffer.latest(sub), latest);
                     let from = Seq(start + 5);
                     let got: Vec<u64> = buffer.held_from(sub, from).map(|b| b.seq().0).collect();
                     let want: Vec<u64> = model.iter()
