@@ -142,9 +142,10 @@ impl Links {
         }
     }
 
-    /// How long the oldest block has waited on this link.
+    /// Since when something waits to be sent on this link, or for the
+    /// transport to take it.
     pub(crate) fn waiting_since(&self, id: LinkId) -> Option<Time> {
-        self.links.get(&id)?.outbox.oldest()
+        self.links.get(&id)?.outbox.waiting_since()
     }
 
     /// Credit comes back.
@@ -156,9 +157,14 @@ impl Links {
     }
 
     /// Takes what a link must still say before it is closed; control only.
-    pub(crate) fn drain_control(&mut self, id: LinkId, stats: &mut Stats) -> Option<Action> {
+    pub(crate) fn drain_control(
+        &mut self,
+        now: Time,
+        id: LinkId,
+        stats: &mut Stats,
+    ) -> Option<Action> {
         let link = self.links.get_mut(&id)?;
-        let head = link.outbox.pop_control()?;
+        let head = link.outbox.pop_control(now)?;
         Some(control(id, head, stats))
     }
 
@@ -172,12 +178,12 @@ impl Links {
         while let Some(&id) = self.ready.front() {
             if let Some(link) = self.links.get_mut(&id) {
                 if link.outbox.has_credit(config.send_window) {
-                    if let Some(head) = link.outbox.pop_control() {
+                    if let Some(head) = link.outbox.pop_control(now) {
                         return Some(control(id, head, stats));
                     }
                     let open = matches!(link.role, Role::BlockOut(_)) && self.bucket.is_open(now);
                     if let Some(block) =
-                        open.then(|| link.outbox.pop_block(&mut stats.blocks_dropped)).flatten()
+                        open.then(|| link.outbox.pop_block(now, &mut stats.blocks_dropped)).flatten()
                     {
                         let body = block.frame().clone();
                         self.bucket.take(body.len());
@@ -196,13 +202,13 @@ impl Links {
     /// When blocks held back by the upload cap may go on; `None` if none are.
     pub(crate) fn capped_until(&self, now: Time) -> Option<Time> {
         let waits = !self.bucket.would_open(now)
-            && self.links.values().any(|l| l.outbox.oldest().is_some());
+            && self.links.values().any(|l| l.outbox.has_blocks());
         waits.then(|| self.bucket.opens_at(now))
     }
 
     /// Lets blocks that waited for the upload cap go on.
     pub(crate) fn uncap(&mut self) {
-        let waiting = |(id, l): (&LinkId, &Link)| l.outbox.oldest().map(|_| *id);
+        let waiting = |(id, l): (&LinkId, &Link)| l.outbox.has_blocks().then_some(*id);
         let ids: VecDeque<LinkId> = self.links.iter().filter_map(waiting).collect();
         ids.into_iter().for_each(|id| self.make_ready(id));
     }

@@ -19,7 +19,9 @@ pub(super) struct Outbox {
     blocks: VecDeque<(Block, Time)>,
     /// Blocks before this one are of no use to the child any more.
     useful: Seq,
-    /// Bytes handed to the driver that the transport has not taken.
+    /// What was handed to the driver and the transport has not taken, in order:
+    /// bytes left of each, and when it was handed over.
+    flying: VecDeque<(usize, Time)>,
     in_flight: usize,
 }
 
@@ -51,31 +53,51 @@ impl Outbox {
         self.in_flight < window
     }
 
-    pub(super) fn pop_control(&mut self) -> Option<Head> {
+    pub(super) fn pop_control(&mut self, now: Time) -> Option<Head> {
         let frame = self.control.pop_front()?;
         self.control_bytes -= frame.len();
-        self.in_flight += frame.len();
+        self.fly(now, frame.len());
         Some(frame)
     }
 
-    pub(super) fn pop_block(&mut self, dropped: &mut u64) -> Option<Block> {
+    pub(super) fn pop_block(&mut self, now: Time, dropped: &mut u64) -> Option<Block> {
         loop {
             let (block, _) = self.blocks.pop_front()?;
             if block.seq() >= self.useful {
-                self.in_flight += block.frame().len();
+                self.fly(now, block.frame().len());
                 return Some(block);
             }
             *dropped += 1;
         }
     }
 
-    /// When the block that has waited longest was queued.
-    pub(super) fn oldest(&self) -> Option<Time> {
-        self.blocks.front().map(|(_, at)| *at)
+    pub(super) fn has_blocks(&self) -> bool {
+        !self.blocks.is_empty()
+    }
+
+    /// Since when something waits here or in the transport.
+    pub(super) fn waiting_since(&self) -> Option<Time> {
+        let here = self.blocks.front().map(|(_, at)| *at);
+        let there = self.flying.front().map(|(_, at)| *at);
+        here.into_iter().chain(there).min()
     }
 
     pub(super) fn flushed(&mut self, bytes: usize) {
-        self.in_flight = self.in_flight.saturating_sub(bytes);
+        let mut left = bytes.min(self.in_flight);
+        self.in_flight -= left;
+        while let Some((size, _)) = self.flying.front_mut().filter(|_| left > 0) {
+            let part = left.min(*size);
+            *size -= part;
+            left -= part;
+            if *size == 0 {
+                self.flying.pop_front();
+            }
+        }
+    }
+
+    fn fly(&mut self, now: Time, bytes: usize) {
+        self.flying.push_back((bytes, now));
+        self.in_flight += bytes;
     }
 }
 
@@ -97,9 +119,9 @@ mod tests {
         o.push_block(Time::ZERO, block(32), Seq(10));
         let mut dropped = 0;
         for want in [16, 24, 32] {
-            assert_eq!(o.pop_block(&mut dropped).map(|b| b.seq()), Some(Seq(want)));
+            assert_eq!(o.pop_block(Time::ZERO, &mut dropped).map(|b| b.seq()), Some(Seq(want)));
         }
-        assert_eq!(o.pop_block(&mut dropped), None);
+        assert_eq!(o.pop_block(Time::ZERO, &mut dropped), None);
         assert_eq!(dropped, 2);
     }
 
@@ -108,11 +130,13 @@ mod tests {
         let mut o = Outbox::default();
         assert!(o.push_control(Head::from_slice(&[0; 60])));
         assert!(o.has_credit(50));
-        assert!(o.pop_control().is_some());
+        assert!(o.pop_control(Time::ZERO).is_some());
         assert!(!o.has_credit(50));
         o.flushed(20);
         assert!(o.has_credit(50));
+        assert_eq!(o.waiting_since(), Some(Time::ZERO));
         o.flushed(1_000);
+        assert_eq!(o.waiting_since(), None);
         assert!(o.has_credit(1), "a driver that counts too much cannot break it");
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Admission is by an upload budget in sub-stream subscriptions. It starts at
 //! a whole stream (three at the provider), grows while somebody was refused
-//! and nothing queues, and is halved when blocks queue too long. A cap of the
+//! and nothing queues, and is halved when blocks queue too long; then the last
+//! to come are sent elsewhere until nothing queues any more. A cap of the
 //! user's bounds it. Overload refers, it never storms.
 
 use smallvec::SmallVec;
@@ -117,19 +118,29 @@ impl Children {
     /// blocks waiting too long; `cap` is the user's, in subscriptions.
     ///
     /// One slow child has a slow downlink of its own; when a good part of all
-    /// are behind it is our uplink.
-    pub(crate) fn review(&mut self, queued: usize, active: usize, cap: Option<usize>) {
+    /// are behind it is our uplink. Returns how many subscriptions to shed.
+    #[must_use]
+    pub(crate) fn review(&mut self, queued: usize, active: usize, cap: Option<usize>) -> usize {
         let floor = self.subs.len();
-        if queued * 4 > active {
+        let overload = queued * 4 > active;
+        if overload {
             self.budget = (self.budget.min(self.len()) / 2).max(floor);
             self.seasoned = true;
         } else if self.refused && queued == 0 {
-            self.budget += if self.seasoned { (self.budget / 8).max(1) } else { self.budget };
+            self.budget += (self.budget / if self.seasoned { 8 } else { 2 }).max(1);
         }
         self.refused = false;
         if let Some(cap) = cap {
             self.budget = self.budget.min(cap);
         }
+        if overload && self.len() > floor { (self.len() / 8).max(1) } else { 0 }
+    }
+
+    /// Ends the subscription that came last of the sub-stream with the most
+    /// children.
+    pub(crate) fn shed(&mut self) -> Option<(NodeId, SubStream)> {
+        let (j, children) = self.subs.iter_mut().enumerate().max_by_key(|(_, c)| c.len())?;
+        Some((children.pop()?.node, SubStream(j as u8)))
     }
 }
 
@@ -167,24 +178,34 @@ mod tests {
     #[test]
     fn it_grows_on_demand_and_is_halved_when_blocks_queue() {
         let mut c = full();
-        c.review(0, 8, None);
+        assert_eq!(c.review(0, 8, None), 0);
         assert_eq!(c.budget(), 8, "nobody was refused");
         assert!(c.admit(SubStream(0), child(9)).is_err());
-        c.review(1, 8, None);
+        assert_eq!(c.review(1, 8, None), 0);
         assert_eq!(c.budget(), 8, "one slow child is no reason to grow");
         assert!(c.admit(SubStream(0), child(9)).is_err());
-        c.review(0, 8, None);
-        assert_eq!(c.budget(), 16);
+        assert_eq!(c.review(0, 8, None), 0);
+        assert_eq!(c.budget(), 12);
         let mut big = Children::new(8, 8);
         for n in 0..40 {
             assert_eq!(big.admit(SubStream(n % 8), child(n)), Ok(()));
         }
-        big.review(20, 40, None);
+        assert_eq!(big.review(20, 40, None), 5, "an eighth is shed");
         assert_eq!(big.budget(), 20);
         assert!(big.admit(SubStream(0), child(99)).is_err());
-        big.review(0, 40, None);
+        assert_eq!(big.review(0, 40, None), 0);
         assert_eq!(big.budget(), 22, "once burnt, it grows by an eighth");
-        big.review(0, 40, Some(12));
+        assert_eq!(big.review(0, 40, Some(12)), 0);
         assert_eq!(big.budget(), 12, "the user's cap");
+    }
+
+    #[test]
+    fn the_last_to_come_is_the_first_to_go() {
+        let mut c = Children::new(8, 2);
+        for (sub, node) in [(0, 1), (3, 1), (3, 2), (3, 3), (5, 4)] {
+            assert_eq!(c.admit(SubStream(sub), child(node)), Ok(()));
+        }
+        assert_eq!(c.shed(), Some((NodeId([3; 16]), SubStream(3))));
+        assert_eq!(c.len(), 4);
     }
 }

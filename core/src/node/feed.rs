@@ -255,10 +255,21 @@ impl Node {
         let now = self.now;
         let Some(stream) = &mut self.stream else { return };
         let Some(feed) = stream.feeds.get_mut(reply.sub) else { return };
-        if feed.asked.is_none_or(|a| a.node != node) {
+        let answers = feed.asked.is_some_and(|a| a.node == node);
+        // A parent that cannot go on refuses what it had granted.
+        let ends = feed.parent == Some(node) && reply.result.is_err();
+        if !answers && !ends {
             return;
         }
-        feed.asked = None;
+        if answers {
+            feed.asked = None;
+        }
+        if ends {
+            feed.parent = None;
+            feed.former = Some(node);
+            feed.path = Path::NONE;
+            self.stats.reselections += 1;
+        }
         match reply.result {
             Ok(()) => {
                 let old = feed.parent.replace(node).filter(|old| *old != node);
@@ -287,6 +298,9 @@ impl Node {
                     p.not_before = p.not_before.max(now + wait.min(Duration::from_secs(60)));
                 }
                 self.find_partners();
+                if ends {
+                    self.news();
+                }
                 self.tick_soon();
             }
         }

@@ -413,7 +413,7 @@ impl Node {
     /// Closes a link that is no longer anybody's.
     fn close(&mut self, link: LinkId, flush: bool) {
         if flush {
-            while let Some(action) = self.links.drain_control(link, &mut self.stats) {
+            while let Some(action) = self.links.drain_control(self.now, link, &mut self.stats) {
                 self.actions.push_back(action);
             }
         }

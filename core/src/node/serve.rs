@@ -227,6 +227,14 @@ impl Node {
                 / u64::from(stream.channel.sub_streams());
             (bytes > 0).then(|| usize::try_from(cap / bytes).unwrap_or(usize::MAX))
         });
-        stream.children.review(queued, nodes.len(), cap);
+        let shed = stream.children.review(queued, nodes.len(), cap);
+        for _ in 0..shed {
+            let Some((node, sub)) = self.stream.as_mut().and_then(|s| s.children.shed()) else {
+                return;
+            };
+            // A refusal that comes late: the child looks elsewhere.
+            let result = Err(self.refused(node, Reason::Full));
+            self.tell(node, &Message::SubscribeReply(SubscribeReply { sub, result }));
+        }
     }
 }
