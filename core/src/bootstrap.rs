@@ -427,7 +427,8 @@ impl Bootstrap {
     }
 
     fn close(&mut self, link: LinkId, flush: bool) {
-        while flush && let Some(action) = self.links.drain_control(self.now, link, &mut self.stats) {
+        while flush && let Some(action) = self.links.drain_control(self.now, link, &mut self.stats)
+        {
             self.actions.push_back(action);
         }
         self.clients.remove(&link);

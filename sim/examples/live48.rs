@@ -49,9 +49,10 @@ fn print(name: &str, plan: &Live, o: &Outcome) {
         ms(quantile(&ends, 0.95)),
         ms(o.viewers.iter().map(|v| v.longest_delay).max().unwrap_or_default()),
     );
-    let (peers, provider) = o.viewers.iter().fold((0, 0), |(p, q), v| {
-        (p + v.stats.from_peers, q + v.stats.from_provider)
-    });
+    let (peers, provider) = o
+        .viewers
+        .iter()
+        .fold((0, 0), |(p, q), v| (p + v.stats.from_peers, q + v.stats.from_provider));
     let sent: u64 = o.viewers.iter().map(|v| v.stats.bytes_sent).sum();
     let control: u64 = o.viewers.iter().map(|v| v.stats.control_sent).sum();
     println!(

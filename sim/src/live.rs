@@ -17,11 +17,11 @@ use eddy_core::stream::sign::{Signer, Verifier};
 use eddy_core::time::{Time, micros};
 use eddy_core::{Command, Delivery, Join, Notice, Seq};
 
+use crate::Rtt;
 use crate::bounds::{self, Bound};
 use crate::net::{Net, Sharing};
 use crate::node::NodeIx;
 use crate::world::{Observer, World};
-use crate::Rtt;
 
 /// A datagram of seven transport stream packets, as encoders send them.
 const DATAGRAM: usize = 1_316;
@@ -195,11 +195,8 @@ impl<'a> Run<'a> {
         let (bound, startup_bound) = bounds_of(plan, &rtt, &sites);
         let net = Net { rtt, sharing: Sharing::Turns, ..Net::default() };
         let mut world = World::new(plan.seed, net);
-        let config = |n| Config {
-            listen: address(n),
-            verifier: Verifier::ghost(),
-            ..plan.config.clone()
-        };
+        let config =
+            |n| Config { listen: address(n), verifier: Verifier::ghost(), ..plan.config.clone() };
         let seed = |n| node_seed(plan.seed, &address(n));
         let start = world.now();
         let bootstrap = Bootstrap::new(config(1), seed(1), start).expect("the preset is valid");
@@ -219,10 +216,8 @@ impl<'a> Run<'a> {
         let node =
             Node::provider(config(2), channel.clone(), signer, servers, None, seed(2), start)
                 .expect("the preset is valid");
-        let provider =
-            world.add(address(2), sites[1], Some(plan.provider_upload), Box::new(node));
-        let seen =
-            Seen { viewers: BTreeMap::new(), provider, provider_stats: Stats::default() };
+        let provider = world.add(address(2), sites[1], Some(plan.provider_upload), Box::new(node));
+        let seen = Seen { viewers: BTreeMap::new(), provider, provider_stats: Stats::default() };
         Self {
             plan,
             world,
@@ -256,11 +251,8 @@ impl<'a> Run<'a> {
 
     fn join(&mut self, n: usize) {
         let addr = address(n + 3);
-        let config = Config {
-            listen: addr,
-            verifier: Verifier::ghost(),
-            ..self.plan.config.clone()
-        };
+        let config =
+            Config { listen: addr, verifier: Verifier::ghost(), ..self.plan.config.clone() };
         let now = self.world.now();
         let node = Node::viewer(config, node_seed(self.plan.seed, &addr), now)
             .expect("the preset is valid");
@@ -306,8 +298,7 @@ fn bounds_of(plan: &Live, rtt: &Rtt, sites: &[usize]) -> (Option<Bound>, Option<
     let uploads = vec![plan.upload; plan.viewers];
     let way = |a, b| rtt.rtt(site(a), site(Some(b))) / 2;
     let b6 = bounds::b6(plan.block, plan.rate, plan.provider_upload, &uploads, way);
-    let mut to_provider: Vec<Duration> =
-        sites[2..].iter().map(|s| rtt.rtt(sites[1], *s)).collect();
+    let mut to_provider: Vec<Duration> = sites[2..].iter().map(|s| rtt.rtt(sites[1], *s)).collect();
     to_provider.sort_unstable();
     let median = quantile(&to_provider, 0.5);
     let buffered = plan.config.start_buffer;

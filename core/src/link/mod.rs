@@ -182,8 +182,9 @@ impl Links {
                         return Some(control(id, head, stats));
                     }
                     let open = matches!(link.role, Role::BlockOut(_)) && self.bucket.is_open(now);
-                    if let Some(block) =
-                        open.then(|| link.outbox.pop_block(now, &mut stats.blocks_dropped)).flatten()
+                    if let Some(block) = open
+                        .then(|| link.outbox.pop_block(now, &mut stats.blocks_dropped))
+                        .flatten()
                     {
                         let body = block.frame().clone();
                         self.bucket.take(body.len());
@@ -201,8 +202,8 @@ impl Links {
 
     /// When blocks held back by the upload cap may go on; `None` if none are.
     pub(crate) fn capped_until(&self, now: Time) -> Option<Time> {
-        let waits = !self.bucket.would_open(now)
-            && self.links.values().any(|l| l.outbox.has_blocks());
+        let waits =
+            !self.bucket.would_open(now) && self.links.values().any(|l| l.outbox.has_blocks());
         waits.then(|| self.bucket.opens_at(now))
     }
 

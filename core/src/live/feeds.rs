@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::id::{NodeId, SubStream};
+use crate::id::{NodeId, Seq, SubStream};
 use crate::stream::map::Path;
 use crate::time::{Time, signed_micros};
 
@@ -24,6 +24,9 @@ pub(crate) struct Feed {
     pub(crate) former: Option<NodeId>,
     /// When the parent last changed.
     pub(crate) changed: Time,
+    /// Blocks after this one came live; what was there before its first parent
+    /// began to push came as backlog, and how late that was means nothing.
+    pub(crate) backlog: Option<Seq>,
     /// No better parent is looked for before this.
     pub(crate) improve: Time,
     /// The way of this sub-stream to us, as we tell it in our maps.
@@ -54,6 +57,15 @@ impl Feed {
         mean.saturating_add((4 * var).max(signed_micros(slack)))
     }
 
+    /// Whether a block that came in now was live, the newest one in existence
+    /// being `newest`.
+    pub(crate) fn is_live(&mut self, seq: Seq, newest: Seq, from: NodeId) -> bool {
+        if self.backlog.is_none() && self.expects(from) {
+            self.backlog = Some(newest);
+        }
+        self.backlog.is_some_and(|backlog| seq > backlog)
+    }
+
     /// The parent changed: what was usual is no longer.
     pub(crate) fn reset_usual(&mut self) {
         self.usual = None;
@@ -73,6 +85,7 @@ impl Feeds {
             parent: None,
             asked: None,
             former: None,
+            backlog: None,
             changed: Time::ZERO,
             improve: now,
             path,

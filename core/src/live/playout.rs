@@ -4,7 +4,7 @@
 
 use core::time::Duration;
 
-use crate::config::PlayoutDelay;
+use crate::config::{Config, PlayoutDelay};
 use crate::event::{Delivery, Phase};
 use crate::id::Seq;
 use crate::live::clock::StreamClock;
@@ -37,14 +37,14 @@ pub(crate) struct Playout {
     mode: PlayoutDelay,
     give_up: Duration,
     start_buffer: Duration,
+    /// The delay to begin with, before there is any experience.
+    margin: Duration,
     next: Option<Seq>,
     phase: Phase,
     /// How far play-out is behind the stream clock, in microseconds.
     lag: i64,
     /// Longest (arrival − earliest possible arrival) of each second, in microseconds.
     needed: [(u64, i64); MEMORY],
-    /// Blocks up to here came as backlog; how late they came means nothing.
-    backlog: Seq,
     /// Since when blocks come in while the first one to play is missing.
     blocked: Option<Time>,
     /// The next block ended a stall, so it is late.
@@ -52,25 +52,27 @@ pub(crate) struct Playout {
 }
 
 impl Playout {
-    pub(crate) fn new(mode: PlayoutDelay, give_up: Duration, start_buffer: Duration) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         Self {
-            mode,
-            give_up,
-            start_buffer,
+            mode: config.playout_delay,
+            give_up: config.give_up,
+            start_buffer: config.start_buffer,
+            margin: match config.playout_delay {
+                PlayoutDelay::Auto => config.join_offset,
+                _ => Duration::ZERO,
+            },
             next: None,
             phase: Phase::Joining,
             lag: 0,
             needed: [(0, 0); MEMORY],
-            backlog: Seq(0),
             blocked: None,
             late: false,
         }
     }
 
-    /// Play from `first` on; what is older than `newest` comes as backlog.
-    pub(crate) fn start_at(&mut self, first: Seq, newest: Seq) {
+    /// Play from `first` on.
+    pub(crate) fn start_at(&mut self, first: Seq) {
         self.next = Some(first);
-        self.backlog = newest;
         self.phase = Phase::Buffering;
     }
 
@@ -85,17 +87,9 @@ impl Playout {
             .then(|| Duration::from_micros(self.lag.max(0).unsigned_abs()))
     }
 
-    /// Whether a block is part of what was there when we began.
-    pub(crate) fn is_backlog(&self, seq: Seq) -> bool {
-        seq <= self.backlog
-    }
-
-    /// A block came in for the first time; `earliest` is when it could have
-    /// been here at best.
-    pub(crate) fn arrived(&mut self, now: Time, seq: Seq, earliest: Time) {
-        if self.is_backlog(seq) {
-            return;
-        }
+    /// A live block came in for the first time; `earliest` is when it could
+    /// have been here at best.
+    pub(crate) fn arrived(&mut self, now: Time, earliest: Time) {
         let second = now.as_micros() / 1_000_000;
         let needed = now.diff_micros(earliest);
         let slot = &mut self.needed[(second % MEMORY as u64) as usize];
@@ -141,7 +135,7 @@ impl Playout {
         }
         let Some(earliest) = clock.local(channel.slot_end(next)) else { return Step::Wait(None) };
         if self.phase == Phase::Buffering {
-            return self.try_start(now, channel, buffer, earliest, repair);
+            return self.try_start(now, channel, buffer, clock, repair);
         }
         let due = earliest.offset(self.lag);
         if buffer.holds(next) {
@@ -190,7 +184,7 @@ impl Playout {
         now: Time,
         channel: &Channel,
         buffer: &BlockBuffer,
-        earliest: Time,
+        clock: &StreamClock,
         repair: Duration,
     ) -> Step {
         let Some(next) = self.next else { return Step::Wait(None) };
@@ -202,6 +196,7 @@ impl Playout {
         let ready = (0..want).all(|n| buffer.holds(next.plus(n)));
         if ready {
             self.phase = Phase::Playing;
+            let earliest = self.nearer(now, channel, buffer, clock, want, repair);
             self.lag = match self.mode {
                 PlayoutDelay::None => 0,
                 PlayoutDelay::AsStarted => now.diff_micros(earliest),
@@ -224,6 +219,32 @@ impl Playout {
             self.blocked = Some(now);
         }
         Step::Wait(Some(now + Duration::from_millis(100)))
+    }
+
+    /// Play-out has not begun: it may as well begin nearer to the live edge,
+    /// where the delay is no longer than was meant. Returns when the block it
+    /// begins with could have been here at best.
+    fn nearer(
+        &mut self,
+        now: Time,
+        channel: &Channel,
+        buffer: &BlockBuffer,
+        clock: &StreamClock,
+        want: u64,
+        repair: Duration,
+    ) -> Time {
+        let mut next = self.next.unwrap_or_default();
+        let earliest = |seq| clock.local(channel.slot_end(seq)).unwrap_or(now);
+        if matches!(self.mode, PlayoutDelay::Auto | PlayoutDelay::Fixed(_)) {
+            let meant = self.target(now, repair).max(signed_micros(self.margin));
+            while now.diff_micros(earliest(next.plus(1))) >= meant
+                && (1..=want).all(|n| buffer.holds(next.plus(n)))
+            {
+                next = next.plus(1);
+            }
+            self.next = Some(next);
+        }
+        earliest(next)
     }
 
     #[expect(clippy::too_many_arguments, reason = "one call, split off for its length")]
@@ -298,9 +319,13 @@ mod tests {
         fn new(mode: PlayoutDelay) -> Self {
             let channel = channel(PublicKey([7; 32]));
             let first = channel.seq_at(Time::from_secs(1_000_000));
-            let (give_up, start) = (Duration::from_secs(15), Duration::from_millis(200));
-            let mut playout = Playout::new(mode, give_up, start);
-            playout.start_at(first, first.minus(1));
+            let mut playout = Playout::new(&Config {
+                playout_delay: mode,
+                give_up: Duration::from_secs(15),
+                start_buffer: Duration::from_millis(200),
+                ..Config::default()
+            });
+            playout.start_at(first);
             let buffer = BlockBuffer::new(first, 8, 750);
             let (clock, stats) = (StreamClock::default(), Stats::default());
             let at = channel.slot_start(first);
@@ -335,7 +360,7 @@ mod tests {
             let step = self.clock.arrived(now, slot_end);
             self.playout.clock_stepped(step);
             self.buffer.insert(Block::new(seq, &Signature([0; 64]), b""));
-            self.playout.arrived(now, seq, self.clock.local(slot_end).unwrap());
+            self.playout.arrived(now, self.clock.local(slot_end).unwrap());
             self.run(now);
         }
     }

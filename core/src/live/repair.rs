@@ -80,6 +80,11 @@ impl Repair {
         self.pulls.get(&seq).is_some_and(|p| p.from == from || p.tried.contains(&from))
     }
 
+    /// Whether anything is awaited from a partner.
+    pub(crate) fn awaits(&self, from: NodeId) -> bool {
+        self.pulls.values().any(|p| p.from == from)
+    }
+
     /// A block came in; whether it had been asked for.
     pub(crate) fn arrived(&mut self, seq: Seq) -> bool {
         self.pulls.remove(&seq).is_some()

@@ -102,9 +102,8 @@ pub(crate) fn inequalities(
 ) -> Option<Change> {
     let s = own.len().max(1) as u64;
     let level = |seq: Seq| seq.0 / s;
-    let at = |v: &View<'_>, sub: SubStream| {
-        v.map.entry(sub).and_then(|e| e.newest).map_or(0, level)
-    };
+    let at =
+        |v: &View<'_>, sub: SubStream| v.map.entry(sub).and_then(|e| e.newest).map_or(0, level);
     let subs = || (0..own.len()).map(|j| SubStream(j as u8));
 
     // Rule 1: own sub-streams against their average.

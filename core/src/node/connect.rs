@@ -170,6 +170,7 @@ impl Node {
                 self.say_hello(link, hello.purpose, remote);
                 let map = self.own_map(hello.node, false);
                 self.say(link, &Message::BufferMap(map));
+                self.offer_token(hello.node);
                 self.ping(hello.node);
             }
             Purpose::Block(token) => match self.redeem(hello.node, token) {
@@ -205,6 +206,7 @@ impl Node {
                 if !self.adopt(link, member, true) {
                     return self.close(link, true);
                 }
+                self.offer_token(hello.node);
                 self.ping(hello.node);
             }
             Role::BlockIn(node) | Role::BlockOut(node) => {

@@ -68,15 +68,15 @@ impl Node {
         let held = maps.filter(|m| m.newest().is_some()).map(|m| m.start).min();
         let first = newest.minus(back).max(held.unwrap_or_default()).min(newest);
         self.timers.disarm(Timer::Start);
-        self.begin(first, newest);
+        self.begin(first);
     }
 
-    fn begin(&mut self, first: Seq, newest: Seq) {
+    fn begin(&mut self, first: Seq) {
         let (now, buffer) = (self.now, self.config.buffer);
         let Some(stream) = &mut self.stream else { return };
         let capacity = stream.channel.blocks_in(buffer);
         stream.buffer = Some(BlockBuffer::new(first, stream.channel.sub_streams(), capacity));
-        stream.playout.start_at(first, newest);
+        stream.playout.start_at(first);
         stream.began = now;
         stream.progress = now;
         self.phase(Phase::Buffering);
@@ -249,6 +249,7 @@ impl Node {
         }
         let window = self.config.buffer;
         self.tell(node, &Message::Subscribe(Subscribe { sub, from, window }));
+        self.want_blocks(node);
     }
 
     pub(super) fn on_subscribe_reply(&mut self, node: NodeId, reply: SubscribeReply) {
@@ -306,13 +307,27 @@ impl Node {
         }
     }
 
-    /// A parent gave us a token: for the block link that is missing, or for
+    /// A partner gave us a token: for the block link that is missing, or for
     /// the next one.
     pub(super) fn on_token(&mut self, node: NodeId, token: Token) {
-        let Some(p) = self.partners.get_mut(node) else { return };
-        if p.block_in.is_some() || p.dialling {
+        if let Some(p) = self.partners.get_mut(node) {
             p.spare = Some(token);
-        } else {
+        }
+        let wanted =
+            self.stream.as_ref().is_some_and(|s| s.feeds.from(node) > 0 || s.repair.awaits(node));
+        if wanted {
+            self.want_blocks(node);
+        }
+    }
+
+    /// Blocks are to come in from a partner: opens the block link with the
+    /// token that it gave, if there is none; otherwise one will come.
+    fn want_blocks(&mut self, node: NodeId) {
+        let Some(p) = self.partners.get_mut(node) else { return };
+        if p.block_in.is_none()
+            && !p.dialling
+            && let Some(token) = p.spare.take()
+        {
             p.dialling = true;
             let addr = p.member.addr;
             self.dial(Dial::BlockIn(node, token), addr);
@@ -325,7 +340,6 @@ impl Node {
         let Some(p) = self.partners.get_mut(node) else { return };
         p.block_in = None;
         p.dialling = false;
-        let spare = p.spare.take();
         let Some(stream) = &mut self.stream else { return };
         stream.repair.gone(self.now, node);
         if !self.config.repair {
@@ -345,9 +359,7 @@ impl Node {
         if resume.is_empty() {
             return;
         }
-        if let Some(token) = spare {
-            self.on_token(node, token);
-        }
+        self.want_blocks(node);
         for subscribe in resume {
             self.tell(node, &Message::Subscribe(subscribe));
         }
@@ -395,39 +407,45 @@ impl Node {
         }
         stream.progress = now;
         if let Some(node) = from {
-            let pulled = stream.repair.arrived(seq);
-            let backlog = stream.playout.is_backlog(seq);
-            let stepped = stream.clock.arrived(now, slot_end);
-            stream.playout.clock_stepped(stepped);
-            if let Some(earliest) = stream.clock.local(slot_end) {
-                stream.playout.arrived(now, seq, earliest);
-                if let Some(feed) = stream.feeds.get_mut(sub)
-                    && !pulled
-                    && !backlog
-                    && feed.parent == Some(node)
-                {
-                    feed.arrived(now.diff_micros(earliest));
-                }
-            }
-            if !backlog {
-                self.stats.arrivals += 1;
-                self.stats.arrival_delay_sum += micros(now.since(slot_end));
-            }
-            self.stats.repaired += u64::from(pulled);
-            if let Some(p) = self.partners.get_mut(node) {
-                p.received += 1;
-                p.proved();
-                if p.member.provider {
-                    self.stats.from_provider += 1;
-                } else {
-                    self.stats.from_peers += 1;
-                }
-            }
+            self.note_arrival(seq, slot_end, node);
         }
         if first {
             self.news();
         }
         self.push_to_children(&block, sub, from);
+    }
+
+    /// What a block's arrival tells: where the clock stands, how late blocks
+    /// come, who brings them.
+    fn note_arrival(&mut self, seq: Seq, slot_end: Time, node: NodeId) {
+        let now = self.now;
+        let Some(stream) = &mut self.stream else { return };
+        let sub = seq.sub_stream(stream.channel.sub_streams());
+        let pulled = stream.repair.arrived(seq);
+        let stepped = stream.clock.arrived(now, slot_end);
+        stream.playout.clock_stepped(stepped);
+        let newest = stream.horizon(now).minus(1);
+        if let (Some(feed), Some(earliest)) =
+            (stream.feeds.get_mut(sub), stream.clock.local(slot_end))
+            && feed.is_live(seq, newest, node)
+        {
+            stream.playout.arrived(now, earliest);
+            self.stats.arrivals += 1;
+            self.stats.arrival_delay_sum += micros(now.since(slot_end));
+            if !pulled && feed.parent == Some(node) {
+                feed.arrived(now.diff_micros(earliest));
+            }
+        }
+        self.stats.repaired += u64::from(pulled);
+        if let Some(p) = self.partners.get_mut(node) {
+            p.received += 1;
+            p.proved();
+            if p.member.provider {
+                self.stats.from_provider += 1;
+            } else {
+                self.stats.from_peers += 1;
+            }
+        }
     }
 
     /// Hands over what is due, and arms the timer for what is not.
@@ -464,13 +482,15 @@ impl Node {
         }
     }
 
-    /// How long it takes to notice a gap, ask a partner and have the answer.
+    /// How long it takes to notice a gap, ask a partner and have the answer,
+    /// or, where a link was reset, to open it again.
     fn repair_time(&self) -> Duration {
         if !self.config.repair {
             return Duration::ZERO;
         }
         let slowest = self.partners.iter().filter(|p| p.block_in.is_some()).map(|p| p.rtt()).max();
-        (self.config.repair_after + slowest.unwrap_or_default() + TICK).min(Duration::from_secs(1))
+        (self.config.repair_after + slowest.unwrap_or_default() * 2 + TICK)
+            .min(Duration::from_secs(1))
     }
 
     /// Asks partners for blocks that should be here and are not.
@@ -531,6 +551,7 @@ impl Node {
         let asks = stream.repair.plan(now, gaps.into_iter(), choose);
         for (node, seqs) in asks {
             self.tell(node, &Message::Pull(seqs));
+            self.want_blocks(node);
         }
     }
 

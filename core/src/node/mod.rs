@@ -275,7 +275,7 @@ impl Node {
             verifier: c.verifier.for_channel(&channel),
             buffer: None,
             clock: StreamClock::default(),
-            playout: Playout::new(c.playout_delay, c.give_up, c.start_buffer),
+            playout: Playout::new(c),
             feeds: Feeds::new(self.now, channel.sub_streams(), Path::NONE),
             children: Children::new(channel.sub_streams(), c.initial_streams),
             repair: Repair::default(),
