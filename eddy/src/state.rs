@@ -32,9 +32,10 @@ use self::records::{ChannelRecord, Mark, MemberRecord, Memory, hex, unhex};
 use crate::url::file_name;
 
 /// Time between two writes of the sequence mark.
-const MARK_INTERVAL: Duration = Duration::from_secs(10);
-/// How far the mark is ahead of what was used: a few writes may fail.
-const MARK_AHEAD: Duration = Duration::from_secs(30);
+const MARK_INTERVAL: Duration = Duration::from_secs(2);
+/// How far the mark is ahead of what was used. After a crash the stream jumps
+/// ahead by as much as is left of it, so it is short.
+const MARK_AHEAD: Duration = Duration::from_secs(3);
 
 /// The state folder.
 #[derive(Clone, Debug)]
@@ -243,7 +244,7 @@ impl SequenceMark {
     }
 
     /// Takes note that this number is used. Writes, and syncs, about every
-    /// ten seconds of stream time; call it for every block.
+    /// two seconds of stream time; call it at least once a second.
     ///
     /// # Errors
     /// [`StateError::Write`] if the file cannot be written; the next call
@@ -477,9 +478,9 @@ mod tests {
             writes += usize::from(now != before);
             before = now;
             let kept = state.sequence(&channel).last().unwrap();
-            assert!(kept > seq && kept <= seq.plus(30 * 25), "{kept:?} after {seq:?}");
+            assert!(kept > seq && kept <= seq.plus(3 * 25), "{kept:?} after {seq:?}");
         }
-        assert_eq!(writes, 6, "one in ten seconds");
+        assert_eq!(writes, 30, "one in two seconds");
     }
 
     #[test]

@@ -17,9 +17,8 @@ impl Clock {
     /// counts as 1970.
     #[must_use]
     pub fn start() -> Self {
-        let origin = Instant::now();
         let unix = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-        Self { start: Time::ZERO + unix, origin }
+        Self { start: Time::ZERO + unix, origin: Instant::now() }
     }
 
     /// The time now, cut to whole microseconds.

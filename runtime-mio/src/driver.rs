@@ -1,6 +1,6 @@
 //! The loop.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,12 +15,9 @@ use crate::handle::{CAPACITY, Commands, Handle};
 use crate::link::{Link, Phase};
 use crate::sockets::{Sockets, canonical};
 
-/// Bytes read from one link in a turn, at least; then the others have theirs.
-const READ_BUDGET: usize = 256 << 10;
-/// Connections accepted in a turn.
-const ACCEPT_BUDGET: usize = 64;
-/// Datagrams read in a turn.
-const DATAGRAM_BUDGET: usize = 64;
+/// Connections accepted in a turn, and datagrams read, before the others have
+/// theirs. A link is read once.
+const BUDGET: usize = 64;
 /// A connection attempt ends after this time.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// A close that first sends what is queued ends after this time.
@@ -54,16 +51,15 @@ pub struct Driver<M, H> {
     sockets: Sockets,
     handle: Handle,
     commands: Commands,
+    /// The latest time that the machine was told.
+    told: Time,
     buffer: ReadBuffer,
     links: BTreeMap<LinkId, Link>,
     next_link: usize,
-    /// What the machine said last: when it wants to be woken.
-    wait: Option<Time>,
-    /// When to look whether a link is to be given up.
-    deadlines: BTreeSet<(Time, LinkId)>,
-    /// Links to read and to write in this turn, each at most once.
-    to_read: VecDeque<LinkId>,
-    to_write: VecDeque<LinkId>,
+    /// Links to look at in this turn; those with more to do stay for the next.
+    active: Vec<LinkId>,
+    /// When to give up a dial or a close. Few at a time, so a search is cheap.
+    deadlines: BTreeMap<LinkId, Time>,
     /// When to accept, if somebody waits for it.
     accept_at: Option<Time>,
     /// Whether datagrams may be waiting.
@@ -81,7 +77,7 @@ impl<M: Machine, H: Host> Driver<M, H> {
         let registry = poll.registry();
         registry.register(&mut sockets.listener, LISTENER, Interest::READABLE)?;
         registry.register(&mut sockets.udp, DATAGRAMS, Interest::READABLE)?;
-        let (handle, commands) = Handle::new(registry, COMMANDS)?;
+        let (handle, commands) = Handle::new(registry, COMMANDS, clock)?;
         Ok(Self {
             machine,
             host,
@@ -90,13 +86,12 @@ impl<M: Machine, H: Host> Driver<M, H> {
             sockets,
             handle,
             commands,
+            told: Time::ZERO,
             buffer: ReadBuffer::default(),
             links: BTreeMap::new(),
             next_link: 0,
-            wait: None,
-            deadlines: BTreeSet::new(),
-            to_read: VecDeque::new(),
-            to_write: VecDeque::new(),
+            active: Vec::new(),
+            deadlines: BTreeMap::new(),
             accept_at: None,
             datagrams_wait: false,
         })
@@ -122,32 +117,43 @@ impl<M: Machine, H: Host> Driver<M, H> {
         loop {
             // Read first, so that a command given before `stop` is taken below.
             let last = self.handle.has_ended();
-            self.take_commands();
-            self.end_overdue();
-            self.drain();
+            // As many as the queue holds, so none that woke the poller is left.
+            for _ in 0..CAPACITY {
+                let Ok((at, ticket, command)) = self.commands.try_recv() else { break };
+                self.told = self.told.max(at);
+                self.machine.handle(self.told, Event::Command { ticket, command });
+                self.drain();
+            }
+            let now = self.clock.now();
+            while let Some((&id, _)) = self.deadlines.iter().find(|&(_, &at)| at <= now) {
+                self.end(id);
+            }
             // What is due is decided by the clock; a sleep that ended proves nothing.
-            if self.wait.is_some_and(|at| at <= self.clock.now()) {
+            if self.drain().is_some_and(|at| at <= self.clock.now()) {
                 self.input(Event::Wake);
             }
-            self.flush();
+            self.write();
+            let wake_at = self.drain();
             if last {
-                self.flush();
                 return Ok(());
             }
-            self.sleep(&mut events)?;
+            self.sleep(wake_at, &mut events)?;
             for event in &events {
                 self.note(event);
             }
             self.accept();
             self.receive_datagrams();
-            self.read();
+            for i in 0..self.active.len() {
+                self.read(self.active[i]);
+            }
         }
     }
 
     // What the machine is told and asked.
 
     fn tell(&mut self, event: Event) {
-        self.machine.handle(self.clock.now(), event);
+        self.told = self.clock.now();
+        self.machine.handle(self.told, event);
     }
 
     /// Tells the machine, and carries out all that it wants done about it.
@@ -156,14 +162,12 @@ impl<M: Machine, H: Host> Driver<M, H> {
         self.drain();
     }
 
-    fn drain(&mut self) {
+    /// Carries out all that the machine wants; returns when it wants to be woken.
+    fn drain(&mut self) -> Option<Time> {
         loop {
             match self.machine.poll() {
                 Output::Act(action) => self.perform(action),
-                Output::Wait(until) => {
-                    self.wait = until;
-                    return;
-                }
+                Output::Wait(until) => return until,
             }
         }
     }
@@ -171,20 +175,17 @@ impl<M: Machine, H: Host> Driver<M, H> {
     fn perform(&mut self, action: Action) {
         match action {
             Action::Dial { dial, to } => self.dial(dial, to),
-            Action::Send { link, head, body } => self.change(link, |l| l.outbox.push(head, body)),
+            Action::Send { link, head, body } => self.change(link, |l| l.outbox.push(&head, body)),
             Action::SendDatagram { to, bytes } => self.sockets.send_datagram(&bytes, to),
             Action::SetRead { link, on } => self.change(link, |l| l.reading = on),
-            Action::Close { link, flush: true } => {
-                let deadline = self.deadline(link, LINGER);
-                self.change(link, |l| {
-                    l.phase = Phase::Closing { said: false };
-                    l.deadline = deadline;
-                });
+            Action::Close { link, flush } => {
+                self.change(link, |l| l.phase = Phase::Closing);
+                // Without a flush the time for it is over at once.
+                let linger = if flush { LINGER } else { Duration::ZERO };
+                self.deadlines.insert(link, self.clock.now() + linger);
             }
-            Action::Close { link, .. } if self.open_link(link).is_some() => self.end(link),
             Action::Deliver(delivery) => self.host.deliver(self.clock.now(), delivery),
             Action::Notify(notice) => self.host.notify(self.clock.now(), notice),
-            // Nothing of this version, except to close what has ended by itself.
             _ => {}
         }
     }
@@ -192,10 +193,9 @@ impl<M: Machine, H: Host> Driver<M, H> {
     // Links: made, changed, ended.
 
     fn dial(&mut self, dial: DialId, to: SocketAddr) {
-        let dialled = TcpStream::connect(to).and_then(|s| self.adopt(s, Phase::Connecting(dial)));
-        if dialled.is_err() {
-            self.tell(Event::DialFailed { dial });
-        }
+        let dialled = TcpStream::connect(to).and_then(|s| self.adopt(s, Phase::Dialling(dial)));
+        let Ok(link) = dialled else { return self.tell(Event::DialFailed { dial }) };
+        self.deadlines.insert(link, self.clock.now() + DIAL_TIMEOUT);
     }
 
     fn adopt(&mut self, mut stream: TcpStream, phase: Phase) -> io::Result<LinkId> {
@@ -205,98 +205,49 @@ impl<M: Machine, H: Host> Driver<M, H> {
         self.poll.registry().register(&mut stream, token, interest)?;
         self.next_link += 1;
         let id = LinkId(token.0 as u64);
-        let mut link = Link::new(stream, phase);
-        if phase != Phase::Open {
-            link.deadline = self.deadline(id, DIAL_TIMEOUT);
-        }
-        self.links.insert(id, link);
+        self.links.insert(id, Link::new(stream, phase));
         Ok(id)
     }
 
-    /// A link that the machine may name: not one that it has closed, or does not know yet.
-    fn open_link(&mut self, id: LinkId) -> Option<&mut Link> {
-        self.links.get_mut(&id).filter(|link| link.phase == Phase::Open)
-    }
-
+    /// Changes a link that the machine may name: not one that it has closed, or
+    /// does not know yet.
     fn change(&mut self, id: LinkId, change: impl FnOnce(&mut Link)) {
-        if let Some(link) = self.open_link(id) {
+        if let Some(link) = self.links.get_mut(&id).filter(|link| link.phase == Phase::Open) {
             change(link);
-            self.enlist(id);
-        }
-    }
-
-    /// Puts a link where its turn to read or to write will come.
-    fn enlist(&mut self, id: LinkId) {
-        let Some(link) = self.links.get_mut(&id) else { return };
-        if link.can_read() && !link.to_read {
-            link.to_read = true;
-            self.to_read.push_back(id);
-        }
-        if link.can_write() && !link.to_write {
-            link.to_write = true;
-            self.to_write.push_back(id);
-        }
-    }
-
-    /// A deadline to put on the link; nothing happens to a link without it.
-    fn deadline(&mut self, id: LinkId, after: Duration) -> Option<Time> {
-        let at = self.clock.now() + after;
-        self.deadlines.insert((at, id));
-        Some(at)
-    }
-
-    fn end_overdue(&mut self) {
-        let now = self.clock.now();
-        while let Some(&(at, id)) = self.deadlines.first().filter(|&&(at, _)| at <= now) {
-            self.deadlines.pop_first();
-            // It may have got a later deadline since, or none.
-            if self.links.get(&id).is_some_and(|link| link.deadline == Some(at)) {
-                self.end(id);
-            }
+            self.active.push(id);
         }
     }
 
     /// Ends a link, however it came to its end: the one place that says so.
     fn end(&mut self, id: LinkId) {
-        let Some(mut link) = self.links.remove(&id) else { return };
-        // Closing the socket does the same; an error would change nothing.
-        self.poll.registry().deregister(&mut link.stream).ok();
+        self.deadlines.remove(&id);
+        let Some(link) = self.links.remove(&id) else { return };
         self.tell(match link.phase {
-            Phase::Connecting(dial) => Event::DialFailed { dial },
-            Phase::Open | Phase::Closing { .. } => Event::Closed { link: id },
+            Phase::Dialling(dial) => Event::DialFailed { dial },
+            _ => Event::Closed { link: id },
         });
     }
 
     // The parts of a turn.
 
-    /// Takes as many as the queue holds, so none that woke the poller is left.
-    fn take_commands(&mut self) {
-        for _ in 0..CAPACITY {
-            let Ok((ticket, command)) = self.commands.try_recv() else { return };
-            self.input(Event::Command { ticket, command });
-        }
-    }
-
-    /// Writes what waits, then gives the credit back.
-    fn flush(&mut self) {
-        for _ in 0..self.to_write.len() {
-            let Some(id) = self.to_write.pop_front() else { break };
-            let Some(link) = self.links.get_mut(&id) else { continue };
-            link.to_write = false;
+    /// Writes what waits, and gives the credit back.
+    fn write(&mut self) {
+        self.active.sort_unstable();
+        self.active.dedup();
+        self.active.retain(|&id| {
+            let Some(link) = self.links.get_mut(&id) else { return false };
             let bytes = link.write();
-            let open = link.phase == Phase::Open;
-            self.enlist(id);
-            if open && bytes > 0 {
-                self.tell(Event::Flushed { link: id, bytes });
+            if bytes > 0 && link.phase == Phase::Open {
+                self.machine.handle(self.clock.now(), Event::Flushed { link: id, bytes });
             }
-        }
-        self.drain();
+            link.can_read()
+        });
     }
 
-    fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
-        let busy = self.datagrams_wait || !self.to_read.is_empty() || !self.to_write.is_empty();
-        let soonest = self.deadlines.first().map(|&(at, _)| at);
-        let until = [self.wait, soonest, self.accept_at, busy.then_some(Time::ZERO)];
+    fn sleep(&mut self, wake_at: Option<Time>, events: &mut Events) -> io::Result<()> {
+        let busy = self.datagrams_wait || !self.active.is_empty();
+        let soonest = self.deadlines.values().min().copied();
+        let until = [wake_at, soonest, self.accept_at, busy.then_some(Time::ZERO)];
         // The poller rounds up to whole milliseconds: never early.
         let timeout = until.into_iter().flatten().min().map(|at| at.since(self.clock.now()));
         match self.poll.poll(events, timeout) {
@@ -309,7 +260,7 @@ impl<M: Machine, H: Host> Driver<M, H> {
         match event.token() {
             LISTENER => self.accept_at = self.accept_at.or(Some(Time::ZERO)),
             DATAGRAMS => self.datagrams_wait = true,
-            COMMANDS => {}
+            // The waker's finds no link: the commands are looked at in any case.
             Token(id) => self.note_link(LinkId(id as u64), event),
         }
     }
@@ -317,25 +268,23 @@ impl<M: Machine, H: Host> Driver<M, H> {
     fn note_link(&mut self, id: LinkId, event: &mio::event::Event) {
         let Some(link) = self.links.get_mut(&id) else { return };
         link.note(event);
-        if let Phase::Connecting(dial) = link.phase {
-            match link.connected() {
-                Ok(remote) => {
+        if let Phase::Dialling(dial) = link.phase {
+            match (link.stream.take_error(), link.stream.peer_addr()) {
+                (Ok(None), Ok(remote)) => {
                     link.phase = Phase::Open;
-                    link.deadline = None;
+                    self.deadlines.remove(&id);
                     self.input(Event::Opened { link: id, dial: Some(dial), remote });
                 }
-                Err(e) if e.kind() == ErrorKind::NotConnected => {}
-                Err(_) => self.end(id),
+                (Ok(None), Err(e)) if e.kind() == ErrorKind::NotConnected => return,
+                _ => return self.end(id),
             }
         }
-        self.enlist(id);
+        self.active.push(id);
     }
 
     fn accept(&mut self) {
-        if self.accept_at.is_none_or(|at| at > self.clock.now()) {
-            return;
-        }
-        for _ in 0..ACCEPT_BUDGET {
+        let mut budget = 0..BUDGET;
+        while self.accept_at.is_some_and(|at| at <= self.clock.now()) && budget.next().is_some() {
             match self.sockets.listener.accept() {
                 Ok((stream, remote)) => {
                     // One that died meanwhile was never there.
@@ -343,65 +292,39 @@ impl<M: Machine, H: Host> Driver<M, H> {
                         self.input(Event::Opened { link, dial: None, remote: canonical(remote) });
                     }
                 }
-                Err(e) if e.kind() == ErrorKind::ConnectionAborted => {}
                 Err(e) => {
                     // Out of descriptors or memory: the connection keeps waiting,
                     // and asking again at once would only burn time.
                     let scarce = e.kind() != ErrorKind::WouldBlock;
                     self.accept_at = scarce.then(|| self.clock.now() + ACCEPT_PAUSE);
-                    return;
                 }
             }
         }
     }
 
     fn receive_datagrams(&mut self) {
-        if !self.datagrams_wait {
-            return;
-        }
-        for _ in 0..DATAGRAM_BUDGET {
+        let mut budget = 0..BUDGET;
+        while self.datagrams_wait && budget.next().is_some() {
             match self.sockets.udp.recv_from(self.buffer.space()) {
                 Ok((n, from)) => {
                     let bytes = self.buffer.take(n);
                     self.input(Event::Datagram { from: canonical(from), bytes });
                 }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                    self.datagrams_wait = false;
-                    return;
-                }
                 // Some systems report here that an earlier datagram was refused.
-                Err(_) => {}
+                Err(e) => self.datagrams_wait = e.kind() != ErrorKind::WouldBlock,
             }
         }
     }
 
-    fn read(&mut self) {
-        for _ in 0..self.to_read.len() {
-            let Some(id) = self.to_read.pop_front() else { break };
-            if let Some(link) = self.links.get_mut(&id) {
-                link.to_read = false;
-                self.read_link(id);
-                self.enlist(id);
+    fn read(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(&id).filter(|link| link.can_read()) else { return };
+        match link.read(self.buffer.space()) {
+            Some(0) => self.end(id),
+            Some(n) if link.phase == Phase::Open => {
+                let bytes = self.buffer.take(n);
+                self.input(Event::Received { link: id, bytes });
             }
-        }
-    }
-
-    fn read_link(&mut self, id: LinkId) {
-        let mut taken = 0;
-        while taken < READ_BUDGET {
-            // The machine may have closed or paused it on what it has just read.
-            let Some(link) = self.links.get_mut(&id).filter(|link| link.can_read()) else { return };
-            match link.read(self.buffer.space()) {
-                Ok(Some(n)) => {
-                    taken += n;
-                    if link.phase == Phase::Open {
-                        let bytes = self.buffer.take(n);
-                        self.input(Event::Received { link: id, bytes });
-                    }
-                }
-                Ok(None) => return,
-                Err(_) => return self.end(id),
-            }
+            _ => {}
         }
     }
 }

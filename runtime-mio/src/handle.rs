@@ -6,53 +6,72 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
-use eddy_core::{Command, Ticket};
+use eddy_core::{Command, Ticket, Time};
 use mio::{Registry, Token, Waker};
+
+use crate::Clock;
 
 /// Commands that may wait for the driver before [`Handle::command`] refuses.
 pub(crate) const CAPACITY: usize = 1024;
 
+/// A command, and when it was given.
+type Given = (Time, Ticket, Command);
 /// The driver's end of the queue.
-pub(crate) type Commands = Receiver<(Ticket, Command)>;
+pub(crate) type Commands = Receiver<Given>;
 
 /// Reaches a [`Driver`](crate::Driver) from any thread.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    queue: SyncSender<(Ticket, Command)>,
+    queue: SyncSender<Given>,
+    clock: Clock,
     waker: Arc<Waker>,
     ended: Arc<AtomicBool>,
 }
 
-/// The driver did not take a command: 1024 wait already, or it is stopped
+/// The driver did not take this command: 1024 wait already, or it is stopped
 /// or dropped.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Full(
-    /// The command, given back.
-    pub Command,
-);
+pub struct Full(pub Command);
 
 impl Handle {
-    pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<(Self, Commands)> {
+    pub(crate) fn new(
+        registry: &Registry,
+        token: Token,
+        clock: Clock,
+    ) -> io::Result<(Self, Commands)> {
         let waker = Arc::new(Waker::new(registry, token)?);
         let (queue, commands) = sync_channel(CAPACITY);
-        Ok((Self { queue, waker, ended: Arc::default() }, commands))
+        Ok((Self { queue, clock, waker, ended: Arc::default() }, commands))
     }
 
-    /// Queues a command for the machine. Commands of one thread arrive in order.
+    /// Queues a command for the machine, which is told the time of this call.
+    /// Commands of one thread arrive in order.
     ///
     /// # Errors
     /// [`Full`] with the command: try again later, or drop it.
     pub fn command(&self, ticket: Ticket, command: Command) -> Result<(), Full> {
+        let queued = self.post(ticket, command);
+        // It fails only with the poller gone, and then nobody is left to wake.
+        self.waker.wake().ok();
+        queued
+    }
+
+    /// Like [`command`](Self::command), but lets the driver sleep: the machine
+    /// hears of it when something else wakes the driver, or the queue is full.
+    /// For a machine that has a deadline soon, as a provider has at the end of
+    /// its slot.
+    ///
+    /// # Errors
+    /// [`Full`] with the command: try again later, or drop it.
+    pub fn post(&self, ticket: Ticket, command: Command) -> Result<(), Full> {
         if self.has_ended() {
             return Err(Full(command));
         }
-        self.queue.try_send((ticket, command)).map_err(|e| match e {
-            TrySendError::Full((_, command)) | TrySendError::Disconnected((_, command)) => {
-                Full(command)
-            }
-        })?;
-        self.wake();
-        Ok(())
+        self.queue.try_send((self.clock.now(), ticket, command)).map_err(|e| {
+            self.waker.wake().ok();
+            let (TrySendError::Full(given) | TrySendError::Disconnected(given)) = e;
+            Full(given.2)
+        })
     }
 
     /// Ends [`Driver::run`](crate::Driver::run), for good. Commands given
@@ -60,16 +79,11 @@ impl Handle {
     /// once is still sent; the connections close when the driver is dropped.
     pub fn stop(&self) {
         self.ended.store(true, Ordering::Release);
-        self.wake();
+        self.waker.wake().ok();
     }
 
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
-    }
-
-    fn wake(&self) {
-        // It fails only with the driver's poller gone, and then nobody is left to wake.
-        self.waker.wake().ok();
     }
 }
 

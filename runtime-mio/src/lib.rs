@@ -56,7 +56,6 @@ mod clock;
 mod driver;
 mod handle;
 mod link;
-mod outbox;
 mod sockets;
 
 pub use clock::Clock;

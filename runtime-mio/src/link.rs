@@ -1,13 +1,13 @@
 //! One connection: its socket, what the poller said of it, what waits for it.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 
-use eddy_core::{DialId, Time};
+use bytes::{Buf, Bytes};
+use eddy_core::{DialId, Head};
 use mio::event::Event;
 use mio::net::TcpStream;
-
-use crate::outbox::Outbox;
 
 /// Pieces handed to the kernel in one call.
 const SLICES: usize = 64;
@@ -16,14 +16,9 @@ const SLICES: usize = 64;
 pub(crate) struct Link {
     pub(crate) stream: TcpStream,
     pub(crate) phase: Phase,
-    /// When the driver gives it up: a dial, or a close that takes too long.
-    pub(crate) deadline: Option<Time>,
     pub(crate) outbox: Outbox,
     /// Whether the machine wants to read.
     pub(crate) reading: bool,
-    /// Whether it stands in the driver's list of links to read, to write.
-    pub(crate) to_read: bool,
-    pub(crate) to_write: bool,
     // The poller speaks once for each change, so what it said is kept until
     // the kernel says the opposite.
     readable: bool,
@@ -37,16 +32,15 @@ pub(crate) struct Link {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// We dialled.
-    Connecting(DialId),
+    Dialling(DialId),
     /// The machine knows it.
     Open,
-    /// The machine closed it: write the rest, then say goodbye and wait for
-    /// the peer's. What it still sends is thrown away, for closing a socket
-    /// with unread bytes resets the connection and may cost the peer ours.
-    Closing {
-        /// Whether goodbye is said.
-        said: bool,
-    },
+    /// The machine closed it: write the rest, then say goodbye.
+    Closing,
+    /// Goodbye is said; wait for the peer's. What it still sends is thrown
+    /// away, for closing a socket with unread bytes resets the connection and
+    /// may cost the peer ours.
+    Closed,
 }
 
 impl Link {
@@ -54,14 +48,10 @@ impl Link {
         Self {
             stream,
             phase,
-            deadline: None,
             outbox: Outbox::default(),
             reading: true,
-            to_read: false,
-            to_write: false,
             readable: false,
-            // A fresh connection takes bytes; a dial says when it stands.
-            writable: phase == Phase::Open,
+            writable: true,
             ending: false,
             broken: false,
         }
@@ -69,67 +59,29 @@ impl Link {
 
     /// Remembers what the poller said.
     pub(crate) fn note(&mut self, event: &Event) {
-        self.ending |= event.is_read_closed() || event.is_error();
         self.broken |= event.is_error();
+        self.ending |= event.is_read_closed();
         self.readable |= event.is_readable() || self.ending;
-        self.writable |= event.is_writable() || event.is_write_closed();
-    }
-
-    /// Where a dial has led.
-    ///
-    /// # Errors
-    /// `NotConnected` while nobody knows; any other when it has failed.
-    pub(crate) fn connected(&self) -> io::Result<SocketAddr> {
-        if let Some(e) = self.stream.take_error()? {
-            return Err(e);
-        }
-        let remote = self.stream.peer_addr()?;
-        // A dial to a free local port can hit itself: TCP's simultaneous open.
-        if remote == self.stream.local_addr()? {
-            return Err(ErrorKind::ConnectionRefused.into());
-        }
-        Ok(remote)
+        self.writable |= event.is_writable();
     }
 
     pub(crate) fn can_read(&self) -> bool {
-        match self.phase {
-            Phase::Connecting(_) => false,
-            Phase::Open => self.readable && (self.reading || self.broken),
-            Phase::Closing { .. } => self.readable,
-        }
+        self.broken || (self.readable && (self.reading || self.phase != Phase::Open))
     }
 
-    pub(crate) fn can_write(&self) -> bool {
-        match self.phase {
-            Phase::Connecting(_) => false,
-            Phase::Closing { said: false } if self.outbox.is_empty() => true,
-            _ => self.writable && !self.outbox.is_empty(),
-        }
-    }
-
-    /// Reads once: `None` if nothing is there.
-    ///
-    /// # Errors
-    /// The link has come to its end, in whatever way.
-    pub(crate) fn read(&mut self, space: &mut [u8]) -> io::Result<Option<usize>> {
-        if self.broken && !self.reading {
-            return Err(ErrorKind::BrokenPipe.into());
-        }
-        match self.stream.read(space) {
-            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
-            Ok(n) => {
-                // A read that leaves space has emptied a stream socket, and
-                // what comes later makes a new event: no need to ask again.
-                self.readable = n == space.len() || self.ending;
-                Ok(Some(n))
-            }
-            Err(e) if e.kind() == ErrorKind::WouldBlock && !self.broken => {
-                self.readable = false;
-                Ok(None)
-            }
-            Err(e) if e.kind() == ErrorKind::Interrupted => Ok(None),
-            Err(e) => Err(e),
-        }
+    /// Reads once: `None` if nothing is there, 0 if it has come to its end, in
+    /// whatever way.
+    pub(crate) fn read(&mut self, space: &mut [u8]) -> Option<usize> {
+        let n = match self.stream.read(space) {
+            // Nobody wants what is left, and a pause must not hide the loss.
+            _ if self.broken && !self.reading => Some(0),
+            Err(e) if e.kind() == ErrorKind::WouldBlock && !self.broken => None,
+            done => Some(done.unwrap_or(0)),
+        };
+        // A read that leaves space has emptied a stream socket, and what comes
+        // later makes a new event: no need to ask again.
+        self.readable = n.is_some_and(|n| n == space.len() || self.ending);
+        n
     }
 
     /// Writes until nothing is left or the kernel takes no more; says goodbye
@@ -137,29 +89,93 @@ impl Link {
     /// error shows at the next read, after what the peer had sent before.
     pub(crate) fn write(&mut self) -> usize {
         let mut total = 0;
-        while self.writable && !self.outbox.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let used = self.outbox.gather(&mut slices);
-            match self.stream.write_vectored(&slices[..used]) {
-                Ok(n) if n > 0 => {
-                    self.outbox.advance(n);
-                    total += n;
-                }
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => self.writable = false,
-                Ok(_) | Err(_) => {
-                    self.outbox = Outbox::default();
-                    self.broken = true;
-                    self.ending = true;
-                    self.readable = true;
+        while self.writable && !self.outbox.0.is_empty() {
+            match self.outbox.write(&mut self.stream) {
+                Ok(n) => total += n,
+                Err(e) => {
+                    self.writable = false;
+                    self.broken |= e.kind() != ErrorKind::WouldBlock;
                 }
             }
         }
-        if self.phase == (Phase::Closing { said: false }) && self.outbox.is_empty() {
-            self.phase = Phase::Closing { said: true };
+        if self.phase == Phase::Closing && self.outbox.0.is_empty() {
+            self.phase = Phase::Closed;
             // It fails on a connection that is gone, which the next read tells.
             self.stream.shutdown(Shutdown::Write).ok();
         }
         total
+    }
+}
+
+/// Pieces in order, none of them empty, written from the front in parts of any
+/// size. Bodies are shared, never copied.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox(VecDeque<Bytes>);
+
+impl Outbox {
+    pub(crate) fn push(&mut self, head: &Head, body: Bytes) {
+        let pieces = [Bytes::copy_from_slice(head), body];
+        self.0.extend(pieces.into_iter().filter(|piece| !piece.is_empty()));
+    }
+
+    /// Writes once; returns the bytes that were taken.
+    fn write(&mut self, to: &mut impl Write) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        for (slice, piece) in slices.iter_mut().zip(&self.0) {
+            *slice = IoSlice::new(piece);
+        }
+        let written = to.write_vectored(&slices[..self.0.len().min(SLICES)])?;
+        let mut left = written;
+        while let Some(piece) = self.0.pop_front_if(|piece| piece.len() <= left) {
+            left -= piece.len();
+        }
+        if let Some(piece) = self.0.front_mut() {
+            piece.advance(left);
+        }
+        Ok(written)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quickcheck::quickcheck;
+
+    /// Takes as many bytes at a time as `cuts` say, then one by one.
+    struct Narrow<C>(Vec<u8>, C);
+
+    impl<C: Iterator<Item = u8>> Write for Narrow<C> {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            unreachable!("writes are vectored")
+        }
+        fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            assert!(!slices.is_empty() && slices.iter().all(|slice| !slice.is_empty()));
+            let cut = self.1.next().unwrap_or(1).max(1).into();
+            let before = self.0.len();
+            self.0.extend(slices.iter().flat_map(|slice| slice.iter()).take(cut));
+            Ok(self.0.len() - before)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    quickcheck! {
+        fn every_byte_leaves_once_and_in_order(sends: Vec<(Vec<u8>, Vec<u8>)>, cuts: Vec<u8>) -> bool {
+            let mut outbox = Outbox::default();
+            let mut want = Vec::new();
+            for (head, body) in sends {
+                want.extend_from_slice(&head);
+                want.extend_from_slice(&body);
+                outbox.push(&Head::from_vec(head), Bytes::from(body));
+                outbox.push(&Head::new(), Bytes::new());
+            }
+            let mut to = Narrow(Vec::new(), cuts.into_iter());
+            let mut written = 0;
+            while !outbox.0.is_empty() {
+                written += outbox.write(&mut to).unwrap();
+            }
+            written == want.len() && to.0 == want
+        }
     }
 }

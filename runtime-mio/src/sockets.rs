@@ -4,14 +4,14 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use mio::net::{TcpListener, UdpSocket};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::SockRef;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
 /// Wanted receive buffer of the UDP socket in bytes; bursts must fit.
 const UDP_BUFFER: usize = 1 << 20;
 /// Ports tried until one is free for TCP and UDP.
-const TRIES: u32 = 16;
+const TRIES: usize = 16;
 
 /// A TCP listener and a UDP socket on the same address and port.
 #[derive(Debug)]
@@ -23,38 +23,25 @@ pub struct Sockets {
 
 impl Sockets {
     /// Binds both. Port 0 means any port that is free for both. The address
-    /// `[::]` takes IPv4 too; such peers show with their IPv4 address.
+    /// `[::]` takes IPv4 too where that is the system's default, as on Linux;
+    /// such peers show with their IPv4 address.
     ///
     /// # Errors
     /// Those of the operating system: the port is taken, or forbidden.
     pub fn bind(addr: SocketAddr) -> io::Result<Self> {
-        let mut bound = Self::bind_once(addr);
-        for _ in 1..TRIES {
-            match &bound {
-                Err(e) if e.kind() == io::ErrorKind::AddrInUse && addr.port() == 0 => {}
-                _ => break,
-            }
-            bound = Self::bind_once(addr);
-        }
-        bound
+        // A port that is free for TCP may be taken for UDP.
+        let mut tries = (1..TRIES).map(|_| Self::bind_once(addr));
+        tries.find(Result::is_ok).unwrap_or_else(|| Self::bind_once(addr))
     }
 
     fn bind_once(addr: SocketAddr) -> io::Result<Self> {
-        let tcp = socket(addr, Type::STREAM, Protocol::TCP)?;
-        // On Unix: take the port although connections of an earlier run still
-        // linger. On Windows it would mean to steal it from another program.
-        #[cfg(unix)]
-        tcp.set_reuse_address(true)?;
-        tcp.bind(&addr.into())?;
-        tcp.listen(BACKLOG)?;
-        let listener = TcpListener::from_std(tcp.into());
+        let listener = TcpListener::bind(addr)?;
+        SockRef::from(&listener).listen(BACKLOG)?;
         let local = listener.local_addr()?;
-
-        let udp = socket(addr, Type::DGRAM, Protocol::UDP)?;
+        let udp = UdpSocket::bind(local)?;
         // The kernel gives what it allows; less only means more loss in a burst.
-        udp.set_recv_buffer_size(UDP_BUFFER).ok();
-        udp.bind(&local.into())?;
-        Ok(Self { listener, udp: UdpSocket::from_std(udp.into()), local })
+        SockRef::from(&udp).set_recv_buffer_size(UDP_BUFFER).ok();
+        Ok(Self { listener, udp, local })
     }
 
     /// The address both are bound to, with the port that was found.
@@ -64,31 +51,19 @@ impl Sockets {
     }
 
     /// Sends a datagram; what cannot be sent now is lost.
-    pub(crate) fn send_datagram(&self, bytes: &[u8], to: SocketAddr) {
-        let to = match (self.local, to.ip()) {
-            (SocketAddr::V6(_), IpAddr::V4(ip)) => (ip.to_ipv6_mapped(), to.port()).into(),
-            _ => to,
-        };
+    pub(crate) fn send_datagram(&self, bytes: &[u8], mut to: SocketAddr) {
+        if let (SocketAddr::V6(_), IpAddr::V4(ip)) = (self.local, to.ip()) {
+            to.set_ip(ip.to_ipv6_mapped().into());
+        }
         self.udp.send_to(bytes, to).ok();
     }
 }
 
 /// An address as others know it: one socket for both families shows IPv4 peers
 /// as `::ffff:a.b.c.d`.
-pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
-    match addr.ip().to_canonical() {
-        IpAddr::V4(ip) => (ip, addr.port()).into(),
-        IpAddr::V6(_) => addr,
-    }
-}
-
-fn socket(addr: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(addr), kind, Some(protocol))?;
-    if addr.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    socket.set_nonblocking(true)?;
-    Ok(socket)
+pub(crate) fn canonical(mut addr: SocketAddr) -> SocketAddr {
+    addr.set_ip(addr.ip().to_canonical());
+    addr
 }
 
 #[cfg(test)]

@@ -5,12 +5,15 @@ pub mod playout;
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal as _, Write as _};
+use std::io::{self, BufWriter, IoSlice, IsTerminal as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::input::udp_url::{UdpUrl, UrlProblem};
 
@@ -151,6 +154,29 @@ impl Outlet {
         Ok(())
     }
 
+    /// Emits packets that leave together, with as few system calls as the
+    /// system allows.
+    ///
+    /// # Errors
+    /// As [`packet`](Self::packet).
+    pub fn burst(&mut self, packets: &[Bytes]) -> io::Result<()> {
+        let Way::Udp(udp) = &mut self.way else {
+            return packets.iter().try_for_each(|packet| self.packet(packet));
+        };
+        for run in packets.chunk_by(|a, b| a.len() == b.len()) {
+            for part in run.chunks(udp.segments(run[0].len())) {
+                let bytes: usize = part.iter().map(Bytes::len).sum();
+                let sent = udp.send_run(part);
+                self.counters.packets.fetch_add(sent as u64, Ordering::Relaxed);
+                self.counters.count_lost(part.len() - sent);
+                if sent == part.len() {
+                    self.counters.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Writes what is gathered; call it once a block.
     ///
     /// # Errors
@@ -201,7 +227,16 @@ impl Counters {
 struct Udp {
     socket: UdpSocket,
     to: SocketAddr,
+    /// Whether the system cuts one long send into datagrams (Linux's
+    /// `UDP_SEGMENT`); found out by trying.
+    segments: bool,
 }
+
+/// Datagrams in one segmented send, at most: the kernel's limit is 64 in
+/// older versions.
+const MAX_SEGMENTS: usize = 64;
+/// Bytes in one segmented send: what an IP packet's length field allows.
+const MAX_RUN: usize = 65_000;
 
 impl Udp {
     fn open(url: &UdpUrl) -> io::Result<Self> {
@@ -217,7 +252,46 @@ impl Udp {
         if let (SocketAddr::V4(_), Some(interface)) = (to, url.interface()) {
             options.set_multicast_if_v4(&interface)?;
         }
-        Ok(Self { socket, to })
+        Ok(Self { socket, to, segments: cfg!(target_os = "linux") })
+    }
+
+    /// How many datagrams of this length one send can carry.
+    fn segments(&self, length: usize) -> usize {
+        (MAX_RUN / length.max(1)).clamp(1, MAX_SEGMENTS)
+    }
+
+    /// Sends datagrams of one length; how many the system took.
+    fn send_run(&mut self, packets: &[Bytes]) -> usize {
+        if self.segments && packets.len() > 1 {
+            match self.send_segmented(packets) {
+                Ok(()) => return packets.len(),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return 0,
+                // Not by this kernel, this device, or at this length.
+                Err(_) => self.segments = false,
+            }
+        }
+        packets.iter().filter(|packet| self.send(packet)).count()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn send_segmented(&self, packets: &[Bytes]) -> io::Result<()> {
+        use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
+        use std::os::fd::AsRawFd as _;
+        let slices: SmallVec<[IoSlice<'_>; MAX_SEGMENTS]> =
+            packets.iter().map(|packet| IoSlice::new(packet)).collect();
+        let length = u16::try_from(packets[0].len()).map_err(io::Error::other)?;
+        let cut = [ControlMessage::UdpGsoSegments(&length)];
+        let to = match self.to {
+            SocketAddr::V4(to) => SockaddrStorage::from(to),
+            SocketAddr::V6(to) => SockaddrStorage::from(to),
+        };
+        sendmsg(self.socket.as_raw_fd(), &slices, &cut, MsgFlags::empty(), Some(&to))?;
+        Ok(())
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn send_segmented(&self, _: &[Bytes]) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn send(&self, payload: &[u8]) -> bool {

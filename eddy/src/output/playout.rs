@@ -4,7 +4,9 @@
 use std::io;
 use std::time::Duration;
 
+use bytes::Bytes;
 use eddy_core::Delivery;
+use smallvec::SmallVec;
 use eddy_core::stream::block::packets;
 
 use crate::output::Outlet;
@@ -60,9 +62,8 @@ impl Playout {
         });
         match &mut self.way {
             Way::Direct(outlet) => {
-                for packet in passed {
-                    outlet.packet(&packet.payload)?;
-                }
+                let packets: SmallVec<[Bytes; 32]> = passed.map(|packet| packet.payload).collect();
+                outlet.burst(&packets)?;
                 outlet.flush()
             }
             Way::Paced(pacer) => pacer.push(passed.collect()),

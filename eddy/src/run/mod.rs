@@ -1,15 +1,34 @@
-//! The commands: one function a verb.
+//! The commands: one file a verb, and what they share.
+//!
+//! A command puts a node on a thread of its own (`node`) and then follows what
+//! it is told: notices, signals, the end of the input.
+
+mod bench;
+mod bootstrap;
+mod channels;
+mod demo;
+mod log;
+mod node;
+mod provider;
+mod signals;
+mod viewer;
 
 use std::fmt;
-use std::process::ExitCode;
 
-use crate::settings::{
-    ChannelsSettings, DemoSettings, GlobalSettings, ProviderSettings, SwarmSettings, UsageError,
-    ViewerSettings,
-};
+use eddy_core::config::ConfigError;
+
+use crate::input::InputError;
+use crate::output::OutputError;
+use crate::settings::UsageError;
 use crate::state::StateError;
-use crate::ui::Ui;
 use crate::url::AddressError;
+
+pub use bench::bench;
+pub use bootstrap::bootstrap;
+pub use channels::channels;
+pub use demo::demo;
+pub use provider::provider;
+pub use viewer::viewer;
 
 /// A command failed: what was wrong, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,70 +72,20 @@ impl From<StateError> for RunError {
     }
 }
 
-/// `eddy bootstrap`
-///
-/// # Errors
-/// [`RunError`] if the server cannot start.
-pub fn bootstrap(_global: &GlobalSettings, _ui: &Ui) -> Result<ExitCode, RunError> {
-    Err(unbuilt())
+impl From<ConfigError> for RunError {
+    fn from(e: ConfigError) -> Self {
+        Self::new(e.to_string(), "correct the option that sets it")
+    }
 }
 
-/// `eddy provider`
-///
-/// # Errors
-/// [`RunError`] if the channel cannot be provided.
-pub fn provider(
-    _global: &GlobalSettings,
-    _own: &ProviderSettings,
-    _ui: &Ui,
-) -> Result<ExitCode, RunError> {
-    Err(unbuilt())
+impl From<InputError> for RunError {
+    fn from(e: InputError) -> Self {
+        Self::new(e.to_string(), "see `eddy provider --help` for what --input takes")
+    }
 }
 
-/// `eddy viewer`
-///
-/// # Errors
-/// [`RunError`] if the channel cannot be watched.
-pub fn viewer(
-    _global: &GlobalSettings,
-    _own: &ViewerSettings,
-    _ui: &Ui,
-) -> Result<ExitCode, RunError> {
-    Err(unbuilt())
-}
-
-/// `eddy channels`
-///
-/// # Errors
-/// [`RunError`] if no bootstrap server answers.
-pub fn channels(
-    _global: &GlobalSettings,
-    _own: &ChannelsSettings,
-    _ui: &Ui,
-) -> Result<ExitCode, RunError> {
-    Err(unbuilt())
-}
-
-/// `eddy demo`
-///
-/// # Errors
-/// [`RunError`] if a part cannot start.
-pub fn demo(_global: &GlobalSettings, _own: &DemoSettings, _ui: &Ui) -> Result<ExitCode, RunError> {
-    Err(unbuilt())
-}
-
-/// `eddy bench swarm`
-///
-/// # Errors
-/// [`RunError`] if a process cannot start.
-pub fn bench(
-    _global: &GlobalSettings,
-    _own: &SwarmSettings,
-    _ui: &Ui,
-) -> Result<ExitCode, RunError> {
-    Err(unbuilt())
-}
-
-fn unbuilt() -> RunError {
-    RunError::new("this command is not in this build", "use a later one")
+impl From<OutputError> for RunError {
+    fn from(e: OutputError) -> Self {
+        Self::new(e.to_string(), "see `eddy viewer --help` for what --output takes")
+    }
 }

@@ -1,0 +1,328 @@
+//! The demo's nodes.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use eddy_core::bootstrap::Bootstrap;
+use eddy_core::config::Config;
+use eddy_core::node::Node;
+use eddy_core::stats::Stats;
+use eddy_core::stream::channel::{Channel, ChannelError, ChannelSpec, Name};
+use eddy_core::stream::sign::Signer;
+use eddy_core::{BootstrapState, Command, Delivery, Join, Machine, NodeId, Notice, Phase, Time};
+use eddy_runtime_mio::{Clock, Host, Sockets};
+use tracing::{error, warn};
+
+use super::check::{Checked, Published, Witness};
+use crate::input::Source;
+use crate::run::log::refusal_text;
+use crate::run::node::{FIRST, LEAVE, LEAVE_WITHIN, PACKETS, Running, Told, bind, pass_on, seed};
+use crate::run::provider::Feed;
+use crate::run::{RunError, bootstrap, log};
+use crate::settings::GlobalSettings;
+use crate::ui::line::Rates;
+use crate::ui::summary::Outcome;
+use crate::ui::table::{Parent, Row, State};
+
+/// Places in the list of nodes; viewers follow.
+pub(super) const SERVER: usize = 0;
+const PROVIDER: usize = 1;
+const FIRST_VIEWER: usize = 2;
+
+/// What a node tells, with its place in the list.
+pub(super) type News = (usize, Told);
+
+/// Tells as the node of this number.
+pub(super) fn numbered(to: &Sender<News>, number: usize) -> impl Fn(Told) + Clone + Send + use<> {
+    let to = to.clone();
+    // Nobody listens any more once the demo is over.
+    move |told| drop(to.send((number, told)))
+}
+
+/// All nodes, and what a new viewer needs to know.
+pub(super) struct Swarm<'a> {
+    global: &'a GlobalSettings,
+    to: Sender<News>,
+    server: SocketAddr,
+    channel: Channel,
+    published: Arc<Published>,
+    nodes: Vec<Part>,
+    listed: bool,
+}
+
+/// One node of the demo.
+struct Part {
+    name: String,
+    id: Option<NodeId>,
+    running: Running<Seat>,
+    phase: Phase,
+    stats: Stats,
+    told_at: Time,
+    upload: u64,
+    alive: bool,
+}
+
+/// The host of every node; viewers have their blocks checked.
+struct Seat {
+    number: usize,
+    to: Sender<News>,
+    checked: Option<Checked>,
+}
+
+impl Host for Seat {
+    fn deliver(&mut self, _: Time, delivery: Delivery) {
+        if let Some(checked) = &mut self.checked {
+            checked.block(&delivery);
+        }
+    }
+
+    fn notify(&mut self, now: Time, notice: Notice) {
+        pass_on(&numbered(&self.to, self.number), now, notice);
+    }
+}
+
+impl<'a> Swarm<'a> {
+    /// Starts the server and the provider.
+    pub(super) fn start(
+        global: &'a GlobalSettings,
+        block: Duration,
+        to: Sender<News>,
+    ) -> Result<Self, RunError> {
+        let signer = Signer::from_secret(&seed()?);
+        let channel = channel(block, &signer).map_err(|e| {
+            RunError::new(e.to_string(), "see `eddy demo --help` for what --block takes")
+        })?;
+        let (sockets, clock) = (local()?, Clock::start());
+        let server = sockets.local_addr();
+        let config = Config { listen: server, ..bootstrap::config(global) };
+        let machine = Bootstrap::new(config, seed()?, clock.now())?;
+        let published = Arc::new(Published::default());
+        let mut swarm =
+            Self { global, to, server, channel, published, nodes: Vec::new(), listed: false };
+        swarm.add("server".into(), None, (sockets, clock), machine, None)?;
+        swarm.add_provider(signer)?;
+        Ok(swarm)
+    }
+
+    fn add_provider(&mut self, signer: Signer) -> Result<(), RunError> {
+        let (sockets, clock) = (local()?, Clock::start());
+        let config =
+            Config { listen: sockets.local_addr(), ..self.global.config.clone().for_provider() };
+        let channel = self.channel.clone();
+        let (servers, now) = (vec![self.server], clock.now());
+        let provider =
+            Node::provider(config, channel.clone(), signer, servers, None, seed()?, now)?;
+        let id = provider.id();
+        let machine = Witness { provider, channel, published: self.published.clone() };
+        self.add("provider".into(), Some(id), (sockets, clock), machine, None)
+    }
+
+    /// Starts the input.
+    pub(super) fn feed(&self, source: Source) -> Result<Feed, RunError> {
+        let provider = self.nodes[PROVIDER].running.handle();
+        Ok(Feed::start(source, provider, numbered(&self.to, PROVIDER))?)
+    }
+
+    /// One more viewer joins.
+    pub(super) fn add_viewer(&mut self) -> Result<(), RunError> {
+        let (sockets, clock) = (local()?, Clock::start());
+        let config = Config { listen: sockets.local_addr(), ..self.global.config.clone() };
+        let viewer = Node::viewer(config, seed()?, clock.now())?;
+        let name = format!("viewer-{}", self.viewers().len() + 1);
+        let checked = Checked::new(self.published.clone());
+        let join = Join {
+            bootstrap: vec![self.server],
+            channel: self.channel.name().clone(),
+            key: Some(self.channel.key()),
+            known: None,
+        };
+        self.add(name, Some(viewer.id()), (sockets, clock), viewer, Some(checked))?;
+        if let Some(part) = self.nodes.last() {
+            part.running.command(FIRST, Command::Join(Box::new(join)));
+        }
+        Ok(())
+    }
+
+    fn add<M: Machine + Send + 'static>(
+        &mut self,
+        name: String,
+        id: Option<NodeId>,
+        (sockets, clock): (Sockets, Clock),
+        machine: M,
+        checked: Option<Checked>,
+    ) -> Result<(), RunError> {
+        let number = self.nodes.len();
+        let seat = Seat { number, to: self.to.clone(), checked };
+        let tell = numbered(&self.to, number);
+        self.nodes.push(Part {
+            name,
+            id,
+            running: Running::start(sockets, clock, machine, seat, tell)?,
+            phase: Phase::Joining,
+            stats: Stats::default(),
+            told_at: clock.now(),
+            upload: 0,
+            alive: true,
+        });
+        Ok(())
+    }
+
+    /// The viewers' places in the list.
+    pub(super) fn viewers(&self) -> Range<usize> {
+        FIRST_VIEWER..self.nodes.len()
+    }
+
+    /// Whether viewers find the channel at the server.
+    pub(super) fn is_listed(&self) -> bool {
+        self.listed
+    }
+
+    /// Takes note of what a node told.
+    ///
+    /// # Errors
+    /// If it is the end of one that the demo cannot do without.
+    pub(super) fn hear(&mut self, number: usize, news: Told) -> Result<(), RunError> {
+        let part = &mut self.nodes[number];
+        match news {
+            Told::Notice(now, Notice::Stats(stats)) => part.count(now, *stats),
+            Told::Notice(_, Notice::Phase(phase)) => part.phase = phase,
+            Told::Notice(_, Notice::Bootstrap(BootstrapState::Reached { .. }))
+                if number == PROVIDER =>
+            {
+                self.listed = true;
+            }
+            Told::Notice(_, Notice::Ended { ticket, result: Err(refusal) }) => {
+                let refusal = refusal_text(refusal);
+                match ticket {
+                    FIRST => {
+                        part.alive = false;
+                        error!(node = part.name, "cannot join: {refusal}");
+                    }
+                    packet if packet >= PACKETS => error!("a packet was not sent: {refusal}"),
+                    _ => {}
+                }
+            }
+            Told::Notice(_, notice) => log::trouble(&part.name, &notice),
+            Told::Died(e) if number < FIRST_VIEWER => return Err(e),
+            Told::Died(_) => part.alive = false,
+            Told::Player(_) | Told::Input(_) | Told::Interrupt => {}
+        }
+        Ok(())
+    }
+
+    /// The provider's row, then the viewers'.
+    pub(super) fn rows(&self) -> Vec<Row> {
+        self.nodes[PROVIDER..].iter().enumerate().map(|(n, part)| self.row(n, part)).collect()
+    }
+
+    fn row(&self, number: usize, part: &Part) -> Row {
+        let Part { name, stats, alive, upload, .. } = part;
+        // The provider's number is 0.
+        let state = match number {
+            _ if !alive => State::Gone,
+            0 => State::Live,
+            _ => part.phase.into(),
+        };
+        let received = stats.from_peers + stats.from_provider > 0;
+        Row {
+            name: name.clone(),
+            state,
+            startup: stats.startup,
+            delay: stats.playout_delay.filter(|_| number > 0),
+            continuity: (stats.due > 0).then(|| stats.continuity()),
+            peer_share: received.then(|| stats.peer_share()),
+            parents: match number {
+                0 => Vec::new(),
+                _ => stats.parents.iter().map(|parent| self.parent(*parent)).collect(),
+            },
+            upload: *upload,
+        }
+    }
+
+    fn parent(&self, parent: Option<NodeId>) -> Parent {
+        let Some(id) = parent else { return Parent::None };
+        match self.nodes[PROVIDER..].iter().position(|part| part.id == Some(id)) {
+            None => Parent::Other,
+            Some(0) => Parent::Provider,
+            Some(viewer) => Parent::Viewer(viewer),
+        }
+    }
+
+    /// All viewers leave; says how they did.
+    pub(super) fn leave_viewers(&mut self, told: &Receiver<News>) -> Vec<Outcome> {
+        self.leave(FIRST_VIEWER, told).into_iter().map(Part::outcome).collect()
+    }
+
+    /// Provider and server leave, in this order.
+    pub(super) fn leave_rest(&mut self, told: &Receiver<News>) {
+        for number in [PROVIDER, SERVER] {
+            for part in self.leave(number, told) {
+                part.running.stop();
+            }
+        }
+    }
+
+    /// The nodes from this place on leave the mesh, all at once.
+    fn leave(&mut self, from: usize, told: &Receiver<News>) -> Vec<Part> {
+        let mut waiting: BTreeSet<usize> =
+            (from..self.nodes.len()).filter(|number| self.nodes[*number].alive).collect();
+        for number in &waiting {
+            self.nodes[*number].running.command(LEAVE, Command::Leave);
+        }
+        let until = Instant::now() + LEAVE_WITHIN;
+        while !waiting.is_empty() {
+            match told.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok((number, Told::Died(_)))
+                | Ok((number, Told::Notice(_, Notice::Ended { ticket: LEAVE, .. }))) => {
+                    waiting.remove(&number);
+                }
+                Ok(_) => {}
+                Err(_) => {
+                    warn!("{} nodes could not tell everybody that they leave", waiting.len());
+                    break;
+                }
+            }
+        }
+        self.nodes.split_off(from)
+    }
+}
+
+impl Part {
+    fn count(&mut self, now: Time, stats: Stats) {
+        self.upload = Rates::between(&self.stats, &stats, now.since(self.told_at)).up;
+        (self.told_at, self.stats) = (now, stats);
+    }
+
+    /// How a viewer did. Blocks that were left out or altered on the way are
+    /// lost, whatever the node says.
+    fn outcome(self) -> Outcome {
+        let Self { name, running, mut stats, alive, .. } = self;
+        if let Some(checked) = running.stop().and_then(|seat| seat.checked) {
+            if checked.wrong > 0 {
+                error!(node = name, "{} blocks are not what was published", checked.wrong);
+            }
+            stats.lost = stats.lost.max(checked.missing + checked.wrong);
+        }
+        Outcome { name, stats, alive }
+    }
+}
+
+fn local() -> Result<Sockets, RunError> {
+    bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
+}
+
+fn channel(block: Duration, signer: &Signer) -> Result<Channel, ChannelError> {
+    Channel::new(ChannelSpec {
+        provider: Name::new("provider")?,
+        name: Name::new("demo")?,
+        description: String::new(),
+        block,
+        sub_streams: 8,
+        file: Duration::from_secs(10),
+        key: signer.public(),
+    })
+}

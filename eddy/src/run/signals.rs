@@ -1,0 +1,49 @@
+//! Ctrl-C and SIGTERM: the first one asks, the second one insists.
+
+use std::process;
+use std::thread;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::{Handle, Signals};
+
+use crate::run::RunError;
+use crate::run::node::Told;
+use crate::ui::Ui;
+
+/// What a shell reports of a program that Ctrl-C ended.
+const INTERRUPTED: i32 = 130;
+
+/// Does `work` while the first signal goes to `tell`; a second one ends the
+/// process at once.
+pub(super) fn watched<T>(
+    ui: &Ui,
+    tell: impl Fn(Told) + Send,
+    work: impl FnOnce() -> Result<T, RunError>,
+) -> Result<T, RunError> {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|e| {
+        RunError::new(format!("cannot watch for Ctrl-C: {e}"), "close other programs")
+    })?;
+    let watch = Watch(signals.handle());
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            for (n, _) in signals.forever().enumerate() {
+                if n > 0 {
+                    ui.finish();
+                    process::exit(INTERRUPTED);
+                }
+                tell(Told::Interrupt);
+            }
+        });
+        let _watch = watch;
+        work()
+    })
+}
+
+/// Ends the watch when it is dropped, even by a panic: the scope waits for it.
+struct Watch(Handle);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}

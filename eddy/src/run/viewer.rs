@@ -1,0 +1,234 @@
+//! `eddy viewer`
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use eddy_core::config::{Config, PlayoutDelay};
+use eddy_core::node::Node;
+use eddy_core::stream::channel::Channel;
+use eddy_core::wire::message::Member;
+use eddy_core::{Command, Delivery, Join, Notice, Phase, Refusal, Time};
+use eddy_runtime_mio::{Clock, Host};
+use tracing::{info, warn};
+
+use crate::cli;
+use crate::output::Playout;
+use crate::run::channels::list;
+use crate::run::log::refusal_text;
+use crate::run::node::{FIRST, Running, Told, bind, pass_on, reachable_at, seed};
+use crate::run::signals::watched;
+use crate::run::{RunError, log, node};
+use crate::settings::{GlobalSettings, ViewerSettings};
+use crate::state::{Pin, State};
+use crate::ts::start::Start;
+use crate::ui::Ui;
+use crate::ui::line::Progress;
+
+/// How long the output has at the end for what waits.
+const LAST_PACKETS: Duration = Duration::from_secs(2);
+/// How long the player may stop reading, however soon blocks are given up.
+const PLAYER_PAUSE: Duration = Duration::from_secs(2);
+
+/// `eddy viewer`
+///
+/// # Errors
+/// [`RunError`] if the channel cannot be watched.
+pub fn viewer(
+    global: &GlobalSettings,
+    own: &ViewerSettings,
+    ui: &Ui,
+) -> Result<ExitCode, RunError> {
+    let state = State::open(&own.state)?;
+    let key = match own.key {
+        Some(key) => Some(key),
+        None => state.pinned(&own.channel)?,
+    };
+    // What was remembered of another provider's channel is of no use.
+    let known = state.known(&own.channel);
+    let known = known.filter(|(channel, _)| key.is_none_or(|key| key == channel.key()));
+    let remembers = known.is_some();
+    let join =
+        Join { bootstrap: own.bootstrap.resolve()?, channel: own.channel.clone(), key, known };
+    let sockets = bind(&global.listen)?;
+    let config = Config { listen: reachable_at(global, &sockets)?, ..config(own) };
+    let clock = Clock::start();
+    let machine = Node::viewer(config, seed()?, clock.now())?;
+    let playout = playout(own, clock)?;
+
+    let (tell, told) = node::channel();
+    watched(ui, tell.clone(), || {
+        let host = Player { playout: Some(playout), tell: tell.clone() };
+        let running = Running::start(sockets, clock, machine, host, tell)?;
+        running.command(FIRST, Command::Join(Box::new(join)));
+        let phase = Phase::Joining;
+        let mut watching = Watching { own, state, remembers, channel: None, phase };
+        let ended = watching.follow(&told, ui);
+        running.leave(&told);
+        let playout = running.stop().and_then(|host| host.playout);
+        ended?;
+        playout.map_or(Ok(()), |p| p.close(LAST_PACKETS)).or_else(gone)?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn config(own: &ViewerSettings) -> Config {
+    let mut config = own.config.clone();
+    if config.playout_delay == PlayoutDelay::None {
+        // At once means from the newest block on, too.
+        config.join_offset = Duration::ZERO;
+        config.start_buffer = Duration::ZERO;
+    }
+    config
+}
+
+fn playout(own: &ViewerSettings, clock: Clock) -> Result<Playout, RunError> {
+    let outlet = own.output.open()?;
+    let start = match own.start {
+        cli::Start::Pat => Start::clean(),
+        cli::Start::Any => Start::any(),
+    };
+    if own.config.playout_delay == PlayoutDelay::None && !outlet.may_block() {
+        return Ok(Playout::direct(outlet, start));
+    }
+    let give_up = own.config.give_up.max(PLAYER_PAUSE);
+    Playout::paced(outlet, start, Arc::new(move || clock.now()), give_up).map_err(|e| {
+        RunError::new(format!("cannot start the play-out: {e}"), "close other programs")
+    })
+}
+
+/// What became of a failure of the output: a player that goes away ends the
+/// viewer without a word.
+fn gone(e: io::Error) -> Result<(), RunError> {
+    match e.kind() {
+        io::ErrorKind::BrokenPipe => Ok(()),
+        io::ErrorKind::TimedOut => {
+            warn!("the player did not take the last packets");
+            Ok(())
+        }
+        _ => Err(RunError::new(
+            format!("cannot write the output: {e}"),
+            "make room for it, or give another one with --output",
+        )),
+    }
+}
+
+/// The host of a viewer: blocks go to the player until it fails.
+struct Player<T> {
+    playout: Option<Playout>,
+    tell: T,
+}
+
+impl<T: Fn(Told)> Host for Player<T> {
+    fn deliver(&mut self, _: Time, delivery: Delivery) {
+        let Some(playout) = &mut self.playout else { return };
+        if let Err(e) = playout.deliver(&delivery) {
+            self.playout = None;
+            (self.tell)(Told::Player(e));
+        }
+    }
+
+    fn notify(&mut self, now: Time, notice: Notice) {
+        pass_on(&self.tell, now, notice);
+    }
+}
+
+/// What the viewer's command knows while it follows its node.
+struct Watching<'a> {
+    own: &'a ViewerSettings,
+    state: State,
+    /// Whether members of an earlier time are known.
+    remembers: bool,
+    channel: Option<Channel>,
+    phase: Phase,
+}
+
+impl Watching<'_> {
+    /// Until the user, or the player, wants it to end.
+    fn follow(&mut self, told: &Receiver<Told>, ui: &Ui) -> Result<(), RunError> {
+        let mut progress = Progress::new(ui);
+        for told in told {
+            match told {
+                Told::Notice(now, Notice::Stats(stats)) => {
+                    progress.viewer(now, self.phase, &stats);
+                }
+                Told::Notice(_, Notice::Ended { ticket: FIRST, result: Err(refusal) }) => {
+                    return Err(self.refused(refusal));
+                }
+                Told::Notice(_, Notice::Members(members)) => self.remember(&members),
+                Told::Notice(_, notice) => self.notice(notice)?,
+                Told::Player(e) => return gone(e),
+                Told::Interrupt => return Ok(()),
+                Told::Died(e) => return Err(e),
+                Told::Input(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn notice(&mut self, notice: Notice) -> Result<(), RunError> {
+        let meanwhile = match self.phase {
+            Phase::Joining if self.remembers => "trying viewers remembered from last time",
+            Phase::Joining => "nothing to play before it does",
+            _ => "playing goes on",
+        };
+        log::notice("viewer", meanwhile, &notice);
+        match notice {
+            Notice::Phase(phase) => self.phase = phase,
+            Notice::Channel(channel) => {
+                self.pin(&channel)?;
+                self.channel = Some(*channel);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn pin(&self, channel: &Channel) -> Result<(), RunError> {
+        if self.own.key.is_none() && self.state.pin(channel.name(), channel.key())? == Pin::New {
+            info!(
+                key = %channel.key(),
+                "first time in this channel: its key is trusted from now on, and no other"
+            );
+        }
+        Ok(())
+    }
+
+    /// Without the memory all goes well until the next start, so a failure
+    /// stops nothing.
+    fn remember(&self, members: &[Member]) {
+        let Some(channel) = &self.channel else { return };
+        if let Err(e) = self.state.remember(channel, members) {
+            warn!(hint = e.hint(), "{e}");
+        }
+    }
+
+    fn refused(&self, refusal: Refusal) -> RunError {
+        let (name, servers) = (&self.own.channel, list(&self.own.bootstrap));
+        match refusal {
+            Refusal::NoSuchChannel => RunError::new(
+                format!("there is no channel {name} at {servers}"),
+                format!("`eddy channels --bootstrap {servers}` lists those that there are"),
+            ),
+            Refusal::WrongKey if self.own.key.is_some() => RunError::new(
+                format!("the channel {name} at {servers} has another key than the one given"),
+                "ask the provider for the channel's link",
+            ),
+            Refusal::WrongKey => RunError::new(
+                format!("the channel {name} at {servers} has another key than it had before"),
+                "somebody may be posing as the provider; if the new key is right, give it with \
+                 --key HEX",
+            ),
+            Refusal::NoBootstrap => RunError::new(
+                format!("no bootstrap server answered at {servers}"),
+                "check the address, and whether `eddy bootstrap` runs there",
+            ),
+            other => RunError::new(
+                format!("cannot join the channel {name}: {}", refusal_text(other)),
+                "try again",
+            ),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! `eddy demo`, as the README's first command runs it.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+#[test]
+fn four_viewers_play_and_lose_nothing() {
+    let output = Command::new(env!("CARGO_BIN_EXE_eddy"))
+        .args(["demo", "--viewers", "4", "--seconds", "6", "--json"])
+        .env_remove("EDDY_LOG")
+        .output()
+        .expect("the program starts");
+    let said = String::from_utf8(output.stdout).expect("JSON is UTF-8");
+    let logs = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<Value> =
+        said.lines().map(|line| serde_json::from_str(line).expect("a JSON object")).collect();
+    assert_eq!(output.status.code(), Some(0), "{said}\n{logs}");
+
+    let summary = lines.last().expect("a summary");
+    assert_eq!(summary["kind"], "summary", "{summary}");
+    assert_eq!(summary["played"], 4, "{summary}");
+    assert_eq!(summary["blocks_lost"], 0, "{summary}");
+    // Four viewers of 25 blocks a second: four of the six seconds at least.
+    assert!(summary["blocks_due"].as_u64() >= Some(400), "{summary}");
+
+    let last = |name: &str| lines.iter().rfind(|l| l["name"] == name).expect("a row a node");
+    for viewer in 1..=4 {
+        let row = last(&format!("viewer-{viewer}"));
+        assert_eq!(row["state"], "playing", "{row}");
+        assert!(row["startup_ms"].is_u64() && row["playout_delay_ms"].is_u64(), "{row}");
+        let parents = row["parents"].as_array().expect("a parent a sub-stream");
+        assert_eq!(parents.len(), 8, "{row}");
+        let known =
+            |p: &Value| p == "provider" || p.as_str().is_some_and(|p| p.starts_with("viewer-"));
+        assert!(parents.iter().all(known), "{row}");
+    }
+    assert_eq!(last("provider")["state"], "live");
+    assert!(last("provider")["upload_bits_per_second"].as_u64() > Some(300_000));
+}
+
+#[test]
+fn a_part_that_cannot_start_says_why() {
+    let output = Command::new(env!("CARGO_BIN_EXE_eddy"))
+        .args(["demo", "--input", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")])
+        .output()
+        .expect("the program starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("Cargo.toml") && said.contains("hint: "), "{said}");
+}

@@ -1,0 +1,253 @@
+//! The program as real processes over loopback: a live channel end to end, and
+//! what happens when a part is missing.
+
+mod support;
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use support::{Encoder, Folder, Process, free_port, relay};
+
+/// Blocks of play-out that count as playing.
+const PLAYING: u64 = 50;
+
+/// A server, and a provider whose input is an encoder.
+struct Station {
+    server: Process,
+    provider: Process,
+    encoder: Encoder,
+    bootstrap: String,
+}
+
+impl Station {
+    fn start(folder: &Folder) -> Self {
+        let server = Process::start(&["bootstrap", "--listen", "127.0.0.1:0", "--json"]);
+        let bootstrap = server.text("kind", "bootstrap", "listen");
+        let (provider, encoder) = provide(folder, &bootstrap);
+        provider.log("bootstrap server reached");
+        Self { server, provider, encoder, bootstrap }
+    }
+}
+
+fn provide(folder: &Folder, bootstrap: &str) -> (Process, Encoder) {
+    let provider = Process::start(&[
+        "provider",
+        "--bootstrap",
+        bootstrap,
+        "--channel",
+        "News",
+        "--input",
+        "udp://127.0.0.1:0",
+        "--state",
+        &folder.path("provider"),
+        "--json",
+    ]);
+    let to = provider.text("kind", "channel", "input");
+    (provider, Encoder::start(to.parse().expect("an address")))
+}
+
+fn watch(folder: &Folder, bootstrap: &str, more: &[&str]) -> Process {
+    let state = folder.path("viewer");
+    let output = folder.path("out.bin");
+    let fixed = ["viewer", "--bootstrap", bootstrap, "--channel", "News", "--json"];
+    let own = ["--state", &state, "--output", &output, "--start", "any"];
+    Process::start(&[&fixed[..], &own, more].concat())
+}
+
+#[test]
+fn what_comes_out_is_a_contiguous_range_of_what_went_in() {
+    let folder = Folder::new();
+    let Station { mut server, mut provider, encoder, bootstrap } = Station::start(&folder);
+    let mut viewer = watch(&folder, &bootstrap, &[]);
+    viewer.counts("blocks_due", PLAYING);
+    // In order: the viewer goes while all others are there.
+    viewer.interrupt();
+    assert_eq!(viewer.code(), Some(0), "{viewer:?}");
+    provider.interrupt();
+    assert_eq!(provider.code(), Some(0), "{provider:?}");
+    server.interrupt();
+    assert_eq!(server.code(), Some(0), "{server:?}");
+
+    let out = fs::read(folder.path("out.bin")).expect("the output");
+    encoder.assert_has_sent(&out);
+    let logs = viewer.logs();
+    assert!(!logs.contains("could be told"), "the viewer left in time: {logs}");
+}
+
+#[test]
+fn a_channel_that_does_not_exist_is_named() {
+    let folder = Folder::new();
+    let server = Process::start(&["bootstrap", "--listen", "127.0.0.1:0", "--json"]);
+    let bootstrap = server.text("kind", "bootstrap", "listen");
+    let mut viewer = watch(&folder, &bootstrap, &[]);
+    assert_eq!(viewer.code(), Some(1));
+    let logs = viewer.logs();
+    let what = format!("\"error\":\"there is no channel News at {bootstrap}\"");
+    let hint = format!("eddy channels --bootstrap {bootstrap}");
+    assert!(logs.contains(&what) && logs.contains(&hint), "{logs}");
+}
+
+#[test]
+fn another_key_than_the_one_given_is_refused() {
+    let folder = Folder::new();
+    let station = Station::start(&folder);
+    let key = "01".repeat(32);
+    let mut viewer = watch(&folder, &station.bootstrap, &["--key", &key]);
+    assert_eq!(viewer.code(), Some(1));
+    let logs = viewer.logs();
+    assert!(logs.contains("has another key than the one given"), "{logs}");
+}
+
+#[test]
+fn a_server_that_is_away_at_start_is_waited_for() {
+    let folder = Folder::new();
+    let (port, bootstrap) = (free_port(), format!("127.0.0.1:{}", free_port()));
+    // The viewer asks at a door of its own, which opens when the channel is there.
+    let viewer = watch(&folder, &format!("127.0.0.1:{port}"), &[]);
+    viewer.log("bootstrap server does not answer; trying again in ");
+    let (provider, _encoder) = provide(&folder, &bootstrap);
+    provider.log("bootstrap server does not answer; trying again in ");
+    let _server = Process::start(&["bootstrap", "--listen", &bootstrap, "--json"]);
+    provider.log("bootstrap server reached");
+    relay(port, bootstrap.parse().expect("an address"));
+    viewer.log("bootstrap server reached");
+    viewer.counts("blocks_due", PLAYING);
+}
+
+#[test]
+fn a_server_that_goes_away_stops_nobody() {
+    let folder = Folder::new();
+    let Station { mut server, provider, encoder, bootstrap } = Station::start(&folder);
+    let mut viewer = watch(&folder, &bootstrap, &[]);
+    viewer.counts("blocks_due", PLAYING);
+    server.kill();
+    viewer.log("playing goes on");
+    provider.log("sending goes on");
+    let then = viewer.count("blocks_due");
+    viewer.counts("blocks_due", then + 3 * PLAYING);
+    assert_eq!(viewer.count("blocks_lost"), 0, "{viewer:?}");
+    viewer.interrupt();
+    assert_eq!(viewer.code(), Some(0), "{viewer:?}");
+    encoder.assert_has_sent(&fs::read(folder.path("out.bin")).expect("the output"));
+}
+
+#[test]
+fn a_provider_comes_back_under_its_key() {
+    let folder = Folder::new();
+    let Station { server: _server, mut provider, encoder, bootstrap } = Station::start(&folder);
+    let url = provider.text("kind", "channel", "url");
+    provider.kill();
+    drop(encoder);
+    let (provider, _encoder) = provide(&folder, &bootstrap);
+    assert_eq!(provider.text("kind", "channel", "url"), url);
+    provider.log("bootstrap server reached");
+    // Its link is all that a viewer needs.
+    let (state, output) = (folder.path("viewer"), folder.path("out.bin"));
+    let viewer =
+        Process::start(&["viewer", &url, "--state", &state, "--output", &output, "--json"]);
+    viewer.counts("blocks_due", PLAYING);
+}
+
+#[test]
+fn channels_are_listed() {
+    let folder = Folder::new();
+    let station = Station::start(&folder);
+    let mut list = Process::start(&["channels", "--bootstrap", &station.bootstrap]);
+    assert_eq!(list.code(), Some(0), "{list:?}");
+    let said = list.said();
+    let line = said.lines().nth(1).unwrap_or_default();
+    assert!(line.starts_with("News     provider"), "{said}");
+    let mut list = Process::start(&["channels", "--bootstrap", &station.bootstrap, "--json"]);
+    assert_eq!(list.text("name", "News", "url"), station.provider.text("kind", "channel", "url"));
+    assert_eq!(list.code(), Some(0));
+}
+
+#[test]
+fn no_server_is_an_error_with_a_hint() {
+    let bootstrap = format!("127.0.0.1:{}", free_port());
+    let mut list = Process::start(&["channels", "--bootstrap", &bootstrap]);
+    assert_eq!(list.code(), Some(1));
+    let logs = list.logs();
+    assert!(logs.contains(&format!("error: {bootstrap}: no bootstrap server answered")), "{logs}");
+    assert!(logs.contains("eddy bootstrap"), "{logs}");
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let folder = Folder::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let listen = taken.local_addr().expect("it is bound").to_string();
+    let state = folder.path("provider");
+    let mut provider = Process::start(&[
+        "provider",
+        "--bootstrap",
+        "127.0.0.1:1",
+        "--channel",
+        "News",
+        "--input",
+        "udp://127.0.0.1:0",
+        "--state",
+        &state,
+        "--listen",
+        &listen,
+    ]);
+    assert_eq!(provider.code(), Some(1));
+    let (logs, port) = (provider.logs(), taken.local_addr().expect("it is bound").port());
+    assert!(logs.contains(&format!("error: port {port} of 127.0.0.1 is in use")), "{logs}");
+    assert!(logs.contains("--listen HOST:PORT"), "{logs}");
+}
+
+#[test]
+fn a_player_that_goes_away_ends_its_viewer_quietly() {
+    let folder = Folder::new();
+    let station = Station::start(&folder);
+    let state = folder.path("viewer");
+    let mut viewer = Process::start(&[
+        "viewer",
+        "--bootstrap",
+        &station.bootstrap,
+        "--channel",
+        "News",
+        "--output",
+        "-",
+        "--start",
+        "any",
+        "--state",
+        &state,
+    ]);
+    viewer.close_output_after(1_000);
+    assert_eq!(viewer.code(), Some(0), "{viewer:?}");
+    assert!(!viewer.logs().contains("error:"), "{viewer:?}");
+}
+
+#[test]
+fn a_file_that_ends_ends_its_provider() {
+    let folder = Folder::new();
+    let server = Process::start(&["bootstrap", "--listen", "127.0.0.1:0", "--json"]);
+    let bootstrap = server.text("kind", "bootstrap", "listen");
+    let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/clip.ts");
+    let began = Instant::now();
+    let mut provider = Process::start(&[
+        "provider",
+        "--bootstrap",
+        &bootstrap,
+        "--channel",
+        "News",
+        "--input",
+        clip,
+        "--state",
+        &folder.path("provider"),
+        "--json",
+    ]);
+    provider.log("bootstrap server reached");
+    let mut viewer = watch(&folder, &bootstrap, &[]);
+    assert_eq!(provider.code(), Some(0), "{provider:?}");
+    // It lasts 4.8 s.
+    assert!(began.elapsed() >= Duration::from_millis(4_700), "{provider:?}");
+    let clip = fs::read(clip).expect("the clip");
+    viewer.until("the end of the clip", || {
+        fs::read(folder.path("out.bin")).is_ok_and(|out| !out.is_empty() && clip.ends_with(&out))
+    });
+    viewer.interrupt();
+    assert_eq!(viewer.code(), Some(0), "{viewer:?}");
+}
