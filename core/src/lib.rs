@@ -7,22 +7,37 @@
 //!
 //! # The contract
 //!
-//! What a driver and the core promise each other. Each clause has tests in `sim/tests/clauses.rs`, whose names begin
-//! as shown.
+//! What a driver and the core promise each other. The tests of a clause stand in `sim/tests/clauses.rs`; their names
+//! begin with its number, and one of them is named here.
 //!
-//! | | clause | tests |
-//! |---|---|---|
-//! | C1 | [`handle`](Machine::handle) may be called any number of times before [`poll`](Machine::poll); nothing is lost or overwritten. | `c1_` |
-//! | C2 | A driver sleeps only after `poll` returned [`Output::Wait`]; then until that time, or for an event if `None`. There is no other getter for the deadline. | `c2_` |
-//! | C3 | `Wait(Some(t))` implies that `t` is later than the last `now`; polling again returns the same `Wait`. | `c3_` |
-//! | C4 | An [`Event::Wake`] that is early, late, doubled or unasked for is harmless; a late one is served once. | `c4_` |
-//! | C5 | `now` never goes back; if it does, the core uses the latest that it has seen. | `c5_` |
-//! | C6 | Outputs are a function of configuration, seed and the sequence of inputs, and of nothing else. Two runs with the same seed are equal byte for byte. | `c6_` |
-//! | C7 | Actions are carried out in order per link; across links in any order. | `c7_` |
-//! | C8 | Every byte of every [`Action::Send`] comes back exactly once as [`Event::Flushed`], or is ended by [`Event::Closed`]. | `c8_` |
-//! | C9 | After `Closed` or [`Action::Close`], no action names that link. `Close` is always answered by one `Closed`. Link ids are never reused. | `c9_` |
-//! | C10 | Every [`Ticket`] ends in exactly one [`Notice::Ended`]. Memory stays below a worst case that the configuration can compute. | `c10_` |
-//! | C11 | No input from the network can panic the core, and no single input causes unbounded work. | `c11_` |
+//! - **C1** [`handle`](Machine::handle) may be called any number of times before [`poll`](Machine::poll); nothing
+//!   is lost or overwritten.
+//!   (`c1_many_events_before_a_poll_lose_nothing`)
+//! - **C2** A driver sleeps only after `poll` returned [`Output::Wait`]; then until that time, or for an event if
+//!   `None`. There is no other getter for the deadline.
+//!   (`c2_a_machine_does_nothing_between_its_wait_and_the_next_event`)
+//! - **C3** `Wait(Some(t))` implies that `t` is later than the last `now`; polling again returns the same `Wait`.
+//!   (`c3_waits_end_later_than_now_and_stay_the_same`)
+//! - **C4** An [`Event::Wake`] that is early, late, doubled or unasked for is harmless; a late one is served once.
+//!   (`c4_late_and_unasked_wakes_cost_no_viewer_a_block`)
+//! - **C5** `now` never goes back; if it does, the core uses the latest that it has seen.
+//!   (`c5_time_that_goes_back_stands_still_for_the_core`)
+//! - **C6** Outputs are a function of configuration, seed and the sequence of inputs, and of nothing else. Two runs
+//!   with the same seed are equal byte for byte.
+//!   (`c6_outputs_depend_on_nothing_but_seed_and_inputs`)
+//! - **C7** Actions are carried out in order per link; across links in any order.
+//!   (`c7_answers_on_a_link_come_in_the_order_of_the_questions`)
+//! - **C8** Every byte of every [`Action::Send`] comes back exactly once as [`Event::Flushed`], or is ended by
+//!   [`Event::Closed`].
+//!   (`c8_a_machine_sends_within_its_window_and_goes_on_as_credit_comes_back`)
+//! - **C9** After `Closed` or [`Action::Close`], no action names that link. `Close` is always answered by one
+//!   `Closed`. Link ids are never reused.
+//!   (`c9_what_comes_after_an_end_is_answered_with_silence`)
+//! - **C10** Every [`Ticket`] ends in exactly one [`Notice::Ended`]. Memory stays below a worst case that the
+//!   configuration can compute.
+//!   (`c10_every_ticket_ends_once`)
+//! - **C11** No input from the network can panic the core, and no single input causes unbounded work.
+//!   (`c11_spoilt_copies_of_real_traffic_never_make_a_node_panic`)
 //!
 //! Beside the clauses:
 //!

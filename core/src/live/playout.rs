@@ -37,8 +37,6 @@ pub(crate) struct Playout {
     mode: PlayoutDelay,
     give_up: Duration,
     start_buffer: Duration,
-    /// The delay to begin with, before there is any experience.
-    margin: Duration,
     next: Option<Seq>,
     phase: Phase,
     /// How far play-out is behind the stream clock, in microseconds.
@@ -57,10 +55,6 @@ impl Playout {
             mode: config.playout_delay,
             give_up: config.give_up,
             start_buffer: config.start_buffer,
-            margin: match config.playout_delay {
-                PlayoutDelay::Auto => config.join_offset,
-                _ => Duration::ZERO,
-            },
             next: None,
             phase: Phase::Joining,
             lag: 0,
@@ -222,7 +216,8 @@ impl Playout {
     }
 
     /// Play-out has not begun: it may as well begin nearer to the live edge,
-    /// where the delay is no longer than was meant. Returns when the block it
+    /// where the delay is no longer than was meant; without any experience
+    /// that is the time of two repairs. Returns when the block it
     /// begins with could have been here at best.
     fn nearer(
         &mut self,
@@ -236,7 +231,11 @@ impl Playout {
         let mut next = self.next.unwrap_or_default();
         let earliest = |seq| clock.local(channel.slot_end(seq)).unwrap_or(now);
         if matches!(self.mode, PlayoutDelay::Auto | PlayoutDelay::Fixed(_)) {
-            let meant = self.target(now, repair).max(signed_micros(self.margin));
+            let margin = match self.mode {
+                PlayoutDelay::Auto => repair * 2,
+                _ => Duration::ZERO,
+            };
+            let meant = self.target(now, repair).max(signed_micros(margin));
             while now.diff_micros(earliest(next.plus(1))) >= meant
                 && (1..=want).all(|n| buffer.holds(next.plus(n)))
             {

@@ -19,7 +19,12 @@ struct Pull {
     until: Time,
     /// Those who said that they do not have it, or did not answer.
     tried: SmallVec<[NodeId; 4]>,
+    /// Those who said so, and when.
+    denied: SmallVec<[(NodeId, Time); 4]>,
 }
+
+/// How long a partner's word that it does not have a block counts.
+const WORD: Duration = Duration::from_secs(2);
 
 /// Pulls under way, by block.
 #[derive(Debug, Default)]
@@ -42,12 +47,13 @@ impl Repair {
     ) -> Asks {
         let mut asks = Asks::new();
         for seq in missing {
-            let mut tried = SmallVec::new();
+            let (mut tried, mut denied) = (SmallVec::new(), SmallVec::new());
             if let Some(pull) = self.pulls.get(&seq) {
                 if pull.until > now {
                     continue;
                 }
                 tried.clone_from(&pull.tried);
+                denied.clone_from(&pull.denied);
                 tried.push(pull.from);
             } else if self.pulls.len() >= MAX_OUTSTANDING {
                 break;
@@ -69,7 +75,7 @@ impl Repair {
             };
             if batch.len() < MAX_PULL {
                 batch.push(seq);
-                self.pulls.insert(seq, Pull { from, until: now + patience, tried });
+                self.pulls.insert(seq, Pull { from, until: now + patience, tried, denied });
             }
         }
         asks
@@ -95,7 +101,15 @@ impl Repair {
     pub(crate) fn refused(&mut self, now: Time, seq: Seq, from: NodeId) -> bool {
         let Some(pull) = self.pulls.get_mut(&seq).filter(|p| p.from == from) else { return false };
         pull.until = now;
+        pull.denied.retain(|(node, at)| *node != from && now.since(*at) <= WORD);
+        pull.denied.push((from, now));
         true
+    }
+
+    /// Whether a partner said lately that it does not have a block.
+    pub(crate) fn was_denied(&self, now: Time, seq: Seq, by: NodeId) -> bool {
+        let denied = self.pulls.get(&seq).map_or(&[][..], |p| &p.denied);
+        denied.iter().any(|(node, at)| *node == by && now.since(*at) <= WORD)
     }
 
     /// A partner is gone: what it was asked for may be asked of others.
@@ -137,6 +151,9 @@ mod tests {
         assert_eq!(plan(&mut r, 50, &[7, 9]), []);
         assert!(r.refused(Time::from_millis(50), Seq(7), P[0]));
         assert!(!r.refused(Time::from_millis(50), Seq(7), P[1]), "it was not asked");
+        assert!(r.was_denied(Time::from_millis(60), Seq(7), P[0]));
+        assert!(!r.was_denied(Time::from_millis(60), Seq(7), P[1]));
+        assert!(!r.was_denied(Time::from_millis(2_060), Seq(7), P[0]), "it may have it by now");
         assert_eq!(plan(&mut r, 50, &[7, 9]), [(P[1], [7].to_vec())]);
         assert_eq!(plan(&mut r, 100, &[7, 9]), [(P[1], [9].to_vec())]);
         assert_eq!(plan(&mut r, 150, &[7]), [(P[2], [7].to_vec())]);

@@ -7,9 +7,11 @@ use core::net::SocketAddr;
 
 use crate::event::{Answer, BootstrapState, Fault, Join, Notice, Phase, Refusal};
 use crate::id::{LinkId, Ticket};
+use crate::membership::Membership;
 use crate::membership::rendezvous::Rendezvous;
 use crate::node::{Dial, Node, Timer};
 use crate::stream::channel::Channel;
+use crate::stream::sign::PublicKey;
 use crate::wire::message::{
     HeartbeatReply, JoinReply, JoinRequest, ListRequest, Member, Message, Registration,
     RegistrationResult,
@@ -153,22 +155,38 @@ impl Node {
             JoinReply::Joined { channel, viewers, members } => {
                 self.stats.viewers = viewers;
                 match &self.stream {
-                    Some(stream) if stream.id == channel.id() => self.learn(members),
-                    Some(_) => {}
+                    Some(stream) if stream.channel == channel => self.learn(members),
+                    // What was remembered of it no longer holds.
+                    Some(_) if self.join.is_some() => {
+                        self.forget_channel();
+                        self.joined(channel, members);
+                    }
                     None if self.join.is_some() => self.joined(channel, members),
-                    None => {}
+                    _ => {}
                 }
             }
-            // In the channel already: the server lost track of it, we did not.
-            JoinReply::NoSuchChannel | JoinReply::WrongKey if self.stream.is_some() => {}
+            // Playing: the server lost track of the channel, we did not.
+            JoinReply::NoSuchChannel | JoinReply::WrongKey if self.join.is_none() => {}
             JoinReply::NoSuchChannel => self.refuse_join(Refusal::NoSuchChannel),
             JoinReply::WrongKey => self.refuse_join(Refusal::WrongKey),
         }
     }
 
-    fn wanted_key(&self) -> Option<crate::stream::sign::PublicKey> {
+    fn wanted_key(&self) -> Option<PublicKey> {
         let (_, join) = self.join.as_ref()?;
         join.key.or_else(|| self.stream.as_ref().map(|s| s.channel.key()))
+    }
+
+    /// Ends everything about a channel that was entered from memory.
+    fn forget_channel(&mut self) {
+        while let Some(node) = self.partners.after(None) {
+            self.drop_partner(node);
+        }
+        self.members = Membership::default();
+        self.stream = None;
+        for timer in [Timer::Start, Timer::Tick, Timer::Playout, Timer::Members] {
+            self.timers.disarm(timer);
+        }
     }
 
     /// The channel is known: into its mesh.
@@ -189,6 +207,7 @@ impl Node {
     }
 
     fn refuse_join(&mut self, refusal: Refusal) {
+        self.forget_channel();
         if let Some((ticket, _)) = self.join.take() {
             self.end(ticket, Err(refusal));
         }

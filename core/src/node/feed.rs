@@ -34,6 +34,9 @@ const SHUN: Duration = Duration::from_secs(10);
 const FALSE_START: Duration = Duration::from_secs(5);
 /// A sub-stream without a parent for this long is worth a warning.
 const ORPHANED: Duration = Duration::from_secs(5);
+/// A block this overdue that the provider no longer has, and every partner
+/// denies to have, is given up.
+const UNOBTAINABLE: Duration = Duration::from_secs(1);
 /// Gaps asked for in one look.
 const MAX_GAPS: usize = 64;
 
@@ -576,22 +579,40 @@ impl Node {
         }
     }
 
-    /// Gives up early on what nobody around us can have: the provider was
-    /// away, or we were for longer than anybody's window.
+    /// Gives up early on what nobody around us has: the provider was away, or
+    /// we were for longer than anybody's window.
     fn skip_unobtainable(&mut self) {
-        let patience = self.config.give_up / 3;
+        let now = self.now;
         let Some(stream) = &mut self.stream else { return };
-        let (Some(buffer), Some(next)) = (&mut stream.buffer, stream.playout.next()) else {
-            return;
-        };
+        let (Some(buffer), Some(next)) = (&mut stream.buffer, stream.playout.next()) else { return };
         let due = stream.clock.local(stream.channel.slot_end(next));
-        if !buffer.is_missing(next) || due.is_none_or(|t| self.now < t + patience) {
+        if !buffer.is_missing(next) || due.is_none_or(|t| now < t + UNOBTAINABLE) {
             return;
         }
-        let holders = self.partners.iter().filter_map(|p| p.map.as_ref());
-        let earliest = holders.filter(|m| m.newest().is_some()).map(|m| m.start).min();
-        if let Some(earliest) = earliest.filter(|e| *e > next) {
-            stream.playout.skip_to(earliest, buffer, &mut self.stats);
+        let (mut certain, mut later) = (false, None);
+        for p in self.partners.iter() {
+            let map = p.map.as_ref().filter(|_| p.control.is_some());
+            // A partner whose link is being mended may have it.
+            let Some(map) = map else { return };
+            if map.start > next && map.newest().is_some() {
+                // Its window begins where the stream goes on; the provider's
+                // word for that is the last one.
+                later = Some(later.map_or(map.start, |l: Seq| l.min(map.start)));
+                certain |= p.member.provider;
+            } else if !stream.repair.was_denied(now, next, p.member.node) {
+                return;
+            }
+        }
+        // Partners may be as late as we are.
+        if !certain && due.is_none_or(|t| now < t + self.config.give_up / 3) {
+            return;
+        }
+        // Without anybody's window, the next block that is here.
+        let ahead = (1..=buffer.capacity()).map(|n| next.plus(n)).take_while(|s| *s < buffer.end());
+        let held = ahead.into_iter().find(|seq| buffer.holds(*seq));
+        let until = held.or(later).filter(|until| *until > next);
+        if let Some(until) = until {
+            stream.playout.skip_to(until, buffer, &mut self.stats);
             self.play();
         }
     }
