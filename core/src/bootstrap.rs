@@ -190,7 +190,7 @@ impl Bootstrap {
             }
             (Role::Bootstrap, Message::Heartbeat(channel)) => self.on_heartbeat(link, channel),
             (Role::Bootstrap, Message::Leave) => self.on_leave(link),
-            (_, Message::Ping(n)) => self.say(link, &Message::Pong(n)),
+            (Role::Bootstrap, Message::Ping(n)) => self.say(link, &Message::Pong(n)),
             _ => self.fault(link, Fault::Unexpected),
         }
     }
@@ -232,10 +232,10 @@ impl Bootstrap {
         }
         let id = channel.id();
         let node = client.node;
-        match self.names.get(channel.name()) {
-            Some(owner) if *owner != id => return RegistrationResult::NameTaken,
+        match self.names.get(channel.name()).copied() {
+            Some(owner) if owner != id => return RegistrationResult::NameTaken,
             Some(_) => {}
-            None if self.names.len() >= MAX_LISTED => return RegistrationResult::Full,
+            None if !self.has_room_for_a_name() => return RegistrationResult::Full,
             None => {
                 self.names.insert(channel.name().clone(), id);
             }
@@ -257,6 +257,22 @@ impl Bootstrap {
         listed.active = true;
         self.keep(link, id);
         RegistrationResult::Registered
+    }
+
+    /// Whether one more channel can be kept. The name that was given up longest
+    /// ago makes room for it.
+    fn has_room_for_a_name(&mut self) -> bool {
+        if self.names.len() < MAX_LISTED {
+            return true;
+        }
+        let given_up = self.channels.iter().filter(|(_, l)| !l.active);
+        let Some(id) = given_up.min_by_key(|(_, l)| l.heard).map(|(id, _)| *id) else {
+            return false;
+        };
+        if let Some(listed) = self.channels.remove(&id) {
+            self.names.remove(listed.channel.name());
+        }
+        true
     }
 
     /// Notes that a client is in a channel, and tries whether it can be dialled.
@@ -463,7 +479,7 @@ fn viewers(listed: &Listed) -> u32 {
 
 impl Machine for Bootstrap {
     fn handle(&mut self, now: Time, event: Event) {
-        self.now = self.now.max(now);
+        self.now = self.now.max(now.min(Time::LAST));
         match event {
             Event::Opened { link, dial, remote } => self.on_opened(link, dial, remote),
             Event::DialFailed { dial } => self.dialled(dial, false),

@@ -16,6 +16,10 @@ impl Time {
     /// The epoch itself: midnight UTC, 1 January 1970.
     pub const ZERO: Self = Self(0);
 
+    /// The latest moment that a machine lives through: beyond it there is no
+    /// room for its timers.
+    pub const LAST: Self = Self(u64::MAX / 2);
+
     /// A moment from microseconds since the Unix epoch.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)

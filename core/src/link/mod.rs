@@ -59,6 +59,9 @@ pub(crate) struct Link {
     pub(crate) framer: Framer,
     outbox: Outbox,
     ready: bool,
+    reading: bool,
+    /// The longest frame that the other end takes.
+    pub(crate) max_frame: usize,
 }
 
 /// Every connection of a node.
@@ -67,6 +70,8 @@ pub(crate) struct Links {
     links: BTreeMap<LinkId, Link>,
     /// Links with something to send, served one after another.
     ready: VecDeque<LinkId>,
+    /// Links to be read no longer, or again.
+    reading: VecDeque<(LinkId, bool)>,
     bucket: Bucket,
 }
 
@@ -113,6 +118,8 @@ impl Links {
             framer: Framer::new(0),
             outbox: Outbox::default(),
             ready: false,
+            reading: true,
+            max_frame: usize::MAX,
         };
         self.links.insert(id, link);
     }
@@ -130,16 +137,32 @@ impl Links {
         let mut frame = Head::new();
         emit::encode(message, &mut frame);
         let fits = link.outbox.push_control(frame);
+        self.judge_reading(id);
         self.make_ready(id);
         fits
     }
 
-    /// Queues a block; `useful` is the oldest block that the child can still use.
-    pub(crate) fn push(&mut self, now: Time, id: LinkId, block: &Block, useful: Seq) {
-        if let Some(link) = self.links.get_mut(&id) {
-            link.outbox.push_block(now, block.clone(), useful);
-            self.make_ready(id);
+    /// Who does not take its answers is not asked for more questions.
+    fn judge_reading(&mut self, id: LinkId) {
+        if let Some(link) = self.links.get_mut(&id)
+            && let Some(on) = link.outbox.wants_reading().filter(|on| *on != link.reading)
+        {
+            link.reading = on;
+            self.reading.push_back((id, on));
         }
+    }
+
+    /// Queues a block; `useful` is the oldest block that the child can still use.
+    /// Returns how many blocks are dropped that it can use no more, this one
+    /// among them if it is longer than the child takes.
+    pub(crate) fn push(&mut self, now: Time, id: LinkId, block: &Block, useful: Seq) -> u64 {
+        let Some(link) = self.links.get_mut(&id) else { return 0 };
+        if block.frame().len() > link.max_frame {
+            return 1;
+        }
+        let dropped = link.outbox.push_block(now, block.clone(), useful);
+        self.make_ready(id);
+        dropped
     }
 
     /// Since when something waits to be sent on this link, or for the
@@ -152,6 +175,7 @@ impl Links {
     pub(crate) fn flushed(&mut self, id: LinkId, bytes: usize) {
         if let Some(link) = self.links.get_mut(&id) {
             link.outbox.flushed(bytes);
+            self.judge_reading(id);
             self.make_ready(id);
         }
     }
@@ -175,6 +199,11 @@ impl Links {
         config: &Config,
         stats: &mut Stats,
     ) -> Option<Action> {
+        while let Some((link, on)) = self.reading.pop_front() {
+            if self.links.get(&link).is_some_and(|l| l.role != Role::Closing) {
+                return Some(Action::SetRead { link, on });
+            }
+        }
         while let Some(&id) = self.ready.front() {
             if let Some(link) = self.links.get_mut(&id) {
                 if link.outbox.has_credit(config.send_window) {
@@ -308,9 +337,9 @@ mod tests {
         let config = Config { send_window: 4096, ..Config::default() };
         let mut stats = Stats::default();
         core::iter::from_fn(|| links.poll_send(now, &config, &mut stats))
-            .map(|a| match a {
-                Action::Send { link, head, body } => (link, head.len() + body.len()),
-                other => panic!("{other:?}"),
+            .filter_map(|a| match a {
+                Action::Send { link, head, body } => Some((link, head.len() + body.len())),
+                _ => None,
             })
             .collect()
     }
@@ -319,8 +348,9 @@ mod tests {
     fn one_child_after_another_within_credit() {
         let mut l = links(None);
         for seq in 0..4 {
-            l.push(Time::ZERO, A, &block(seq, 2_000), Seq(0));
-            l.push(Time::ZERO, B, &block(seq, 2_000), Seq(0));
+            for id in [A, B] {
+                assert_eq!(l.push(Time::ZERO, id, &block(seq, 2_000), Seq(0)), 0);
+            }
         }
         let n = block(0, 2_000).frame().len();
         assert_eq!(drain(&mut l, Time::ZERO), [(A, n), (A, n), (B, n), (B, n)]);
@@ -332,22 +362,45 @@ mod tests {
     #[test]
     fn control_goes_first_and_a_full_queue_is_told() {
         let mut l = links(None);
-        l.push(Time::ZERO, A, &block(1, 10), Seq(0));
+        assert_eq!(l.push(Time::ZERO, A, &block(1, 10), Seq(0)), 0);
         assert!(l.send(A, &Message::Ping(1)));
         let sent = drain(&mut l, Time::ZERO);
         assert!(sent[0].1 < 20 && sent[1].1 > 80, "{sent:?}");
         let mut taken = 0;
         while l.send(A, &Message::Ping(1)) {
             taken += 1;
-            assert!(taken < 1_000_000, "the queue of a link that is not read has no bound");
+            assert!(taken < 10_000, "the queue of a link that is not read has no bound");
         }
+    }
+
+    #[test]
+    fn who_takes_no_answers_is_not_read_until_it_does() {
+        let mut l = links(None);
+        let config = Config { send_window: 1_000, ..Config::default() };
+        let mut stats = Stats::default();
+        let (mut reads, mut sent) = (Vec::new(), 0);
+        for round in 0..3_000 {
+            if round < 1_000 {
+                assert!(l.send(A, &Message::Pong(1)));
+            } else {
+                l.flushed(A, core::mem::take(&mut sent));
+            }
+            while let Some(action) = l.poll_send(Time::ZERO, &config, &mut stats) {
+                match action {
+                    Action::SetRead { link: A, on } => reads.push((on, round < 1_000)),
+                    Action::Send { head, .. } => sent += head.len(),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        assert_eq!(reads, [(false, true), (true, false)]);
     }
 
     #[test]
     fn the_cap_holds_over_time() {
         let mut l = links(Some(10_000));
         for seq in 0..100 {
-            l.push(Time::ZERO, A, &block(seq, 1_000), Seq(0));
+            assert_eq!(l.push(Time::ZERO, A, &block(seq, 1_000), Seq(0)), 0);
         }
         let mut now = Time::ZERO;
         let mut sent = 0;

@@ -8,8 +8,13 @@ use crate::id::Seq;
 use crate::stream::block::Block;
 use crate::time::Time;
 
-/// Control bytes that may wait on one link. A reader this far behind is dead.
+/// Memory that control frames may take while they wait on one link. A reader
+/// this far behind is dead.
 const MAX_CONTROL_BYTES: usize = 256 << 10;
+/// From here on what a link asks for is not read until it takes its answers.
+const PAUSE: usize = 64 << 10;
+/// From here on it is read again.
+const RESUME: usize = 16 << 10;
 
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
@@ -32,20 +37,34 @@ impl Outbox {
 
     /// Returns `false` when too much waits.
     pub(super) fn push_control(&mut self, frame: Head) -> bool {
-        if self.control_bytes + frame.len() > MAX_CONTROL_BYTES {
+        if self.control_bytes + cost(&frame) > MAX_CONTROL_BYTES {
             return false;
         }
-        self.control_bytes += frame.len();
+        self.control_bytes += cost(&frame);
         self.control.push_back(frame);
         true
     }
 
-    pub(super) fn push_block(&mut self, now: Time, block: Block, useful: Seq) {
+    /// Whether the link should be read: `None` as before.
+    pub(super) fn wants_reading(&self) -> Option<bool> {
+        match self.control_bytes {
+            n if n >= PAUSE => Some(false),
+            n if n < RESUME => Some(true),
+            _ => None,
+        }
+    }
+
+    /// Queues a block, and drops those that are of no use any more: a child
+    /// that does not read costs no more than its window. Returns how many.
+    pub(super) fn push_block(&mut self, now: Time, block: Block, useful: Seq) -> u64 {
         self.useful = self.useful.max(useful);
+        let useless = self.blocks.partition_point(|(b, _)| b.seq() < self.useful);
+        self.blocks.drain(..useless);
         let at = self.blocks.partition_point(|(b, _)| b.seq() < block.seq());
         if self.blocks.get(at).is_none_or(|(b, _)| b.seq() != block.seq()) {
             self.blocks.insert(at, (block, now));
         }
+        useless as u64
     }
 
     /// A frame may overshoot the window, so that one larger than it can go at all.
@@ -55,7 +74,7 @@ impl Outbox {
 
     pub(super) fn pop_control(&mut self, now: Time) -> Option<Head> {
         let frame = self.control.pop_front()?;
-        self.control_bytes -= frame.len();
+        self.control_bytes -= cost(&frame);
         self.fly(now, frame.len());
         Some(frame)
     }
@@ -101,6 +120,11 @@ impl Outbox {
     }
 }
 
+/// What a waiting frame takes: short ones lie in the queue's own slots.
+fn cost(frame: &Head) -> usize {
+    size_of::<Head>() + if frame.spilled() { frame.capacity() } else { 0 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,8 +140,8 @@ mod tests {
         for seq in [8, 24, 16, 16, 0] {
             o.push_block(Time::ZERO, block(seq), Seq(0));
         }
-        o.push_block(Time::ZERO, block(32), Seq(10));
-        let mut dropped = 0;
+        let mut dropped = o.push_block(Time::ZERO, block(32), Seq(10));
+        assert_eq!(o.blocks.len(), 3, "a child that never reads costs its window");
         for want in [16, 24, 32] {
             assert_eq!(o.pop_block(Time::ZERO, &mut dropped).map(|b| b.seq()), Some(Seq(want)));
         }

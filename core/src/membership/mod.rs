@@ -131,8 +131,8 @@ impl Membership {
         found
     }
 
-    /// When the next member that is left alone may be tried again.
-    pub(crate) fn addr(&self, node: NodeId) -> Option<Member> {
+    /// What is remembered of a member.
+    pub(crate) fn get(&self, node: NodeId) -> Option<Member> {
         self.entries.get(&node).map(|e| e.member)
     }
 

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use crate::event::{Action, Answer, Fault, Notice, Refusal};
 use crate::id::{DialId, LinkId, NodeId, Ticket};
 use crate::link::Role;
-use crate::node::{Dial, Leaving, Node, Timer};
+use crate::node::{Dial, Leaving, Node, STATS, Timer};
 use crate::stream::block::BLOCK_HEADER;
 use crate::timer::TimerQueue;
 use crate::wire::frame::FrameError;
@@ -26,12 +26,15 @@ impl Node {
     }
 
     pub(super) fn on_opened(&mut self, link: LinkId, dial: Option<DialId>, remote: SocketAddr) {
+        if self.leaving.is_some() {
+            return self.actions.push_back(Action::Close { link, flush: false });
+        }
         let Some(id) = dial else {
-            if self.leaving.is_some() || !self.links.has_room(&self.config, remote.ip()) {
-                self.stats.faults += 1;
-                self.actions.push_back(Action::Close { link, flush: false });
-            } else {
+            if self.links.has_room(&self.config, remote.ip()) {
                 self.links.open(self.now, link, remote, Role::Accepted);
+            } else {
+                self.actions.push_back(Action::Close { link, flush: false });
+                self.crowded(remote);
             }
             return;
         };
@@ -91,6 +94,15 @@ impl Node {
         }
     }
 
+    /// A connection was turned away. A flood of them is told of once a second.
+    fn crowded(&mut self, remote: SocketAddr) {
+        self.stats.faults += 1;
+        if self.crowded.is_none_or(|at| self.now.since(at) >= STATS) {
+            self.crowded = Some(self.now);
+            self.notify(Notice::Fault { node: None, remote, fault: Fault::TooMany });
+        }
+    }
+
     /// Whether a partnership with this node is being opened.
     pub(super) fn is_dialling(&self, node: NodeId) -> bool {
         self.dials.values().any(|(dial, _)| *dial == Dial::Partner(node))
@@ -123,19 +135,21 @@ impl Node {
             (_, Message::Hello(_)) if l.greeted => self.fault(link, Fault::Unexpected),
             (_, Message::Hello(hello)) => {
                 l.greeted = true;
+                l.max_frame = usize::try_from(hello.max_frame).unwrap_or(usize::MAX);
                 if l.dialled {
                     self.on_hello_reply(link, role, hello);
                 } else {
                     self.on_hello(link, hello);
                 }
             }
-            (Role::Dialled(_) | Role::Bootstrap | Role::BlockIn(_), Message::Refuse(refuse)) => {
-                self.on_refuse(link, role, refuse);
-            }
+            (
+                Role::Dialled(_) | Role::Bootstrap | Role::BlockIn(_) | Role::BlockOut(_),
+                Message::Refuse(refuse),
+            ) => self.on_refuse(link, role, refuse),
             (Role::Control(node), Message::Refuse(refuse)) => self.on_refused_late(node, refuse),
             (Role::Bootstrap, message) => self.on_bootstrap_message(link, message),
             (Role::Control(node), message) => self.on_partner_message(link, node, message),
-            (_, Message::Ping(n)) => self.say(link, &Message::Pong(n)),
+            (Role::Probe, Message::Ping(n)) => self.say(link, &Message::Pong(n)),
             _ => self.fault(link, Fault::Unexpected),
         }
     }
@@ -275,7 +289,7 @@ impl Node {
         if addr.ip().is_unspecified() {
             addr.set_ip(remote.ip());
         }
-        let known = self.members.addr(hello.node);
+        let known = self.members.get(hello.node);
         Member {
             node: hello.node,
             addr,
@@ -386,6 +400,7 @@ impl Node {
             .filter_map(|(id, l)| {
                 let began = match l.role {
                     Role::Accepted | Role::Dialled(_) | Role::Probe => Some(l.since),
+                    _ if l.dialled && !l.greeted => Some(l.since),
                     // A large block may take its time; the lag of its
                     // sub-stream tells when that is too long.
                     Role::BlockIn(_) => None,

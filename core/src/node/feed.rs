@@ -584,7 +584,9 @@ impl Node {
     fn skip_unobtainable(&mut self) {
         let now = self.now;
         let Some(stream) = &mut self.stream else { return };
-        let (Some(buffer), Some(next)) = (&mut stream.buffer, stream.playout.next()) else { return };
+        let (Some(buffer), Some(next)) = (&mut stream.buffer, stream.playout.next()) else {
+            return;
+        };
         let due = stream.clock.local(stream.channel.slot_end(next));
         if !buffer.is_missing(next) || due.is_none_or(|t| now < t + UNOBTAINABLE) {
             return;

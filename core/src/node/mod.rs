@@ -1,9 +1,9 @@
 //! The node: provider or viewer. It routes events to the parts and turns what
 //! they want into actions and timers; what to want is decided in the parts.
 //!
-//! One file a conversation: [`connect`] (links and their handshake),
-//! [`channel`] (the bootstrap server), [`mesh`] (partners), [`feed`] (the child
-//! side), [`serve`] (the parent side), [`source`] (the provider's input).
+//! One file a conversation: `connect` (links and their handshake), `channel`
+//! (the bootstrap server), `mesh` (partners), `feed` (the child side), `serve`
+//! (the parent side), `source` (the provider's input).
 
 mod channel;
 mod connect;
@@ -151,6 +151,8 @@ pub struct Node {
     list: Option<Ticket>,
     leaving: Option<Leaving>,
     connectable: Option<bool>,
+    /// When a connection was last turned away, and told of.
+    crowded: Option<Time>,
     maps_sent: Time,
     map_round: u32,
 }
@@ -185,6 +187,7 @@ impl Node {
             list: None,
             leaving: None,
             connectable: None,
+            crowded: None,
             maps_sent: now,
             map_round: 0,
             config,
@@ -333,6 +336,9 @@ impl Node {
     }
 
     fn on_received(&mut self, link: LinkId, bytes: &[u8]) {
+        if self.leaving.is_some() {
+            return;
+        }
         self.stats.bytes_received += bytes.len() as u64;
         let mut input = bytes;
         // Whatever a message does to its link, the loop looks it up again.
@@ -452,7 +458,7 @@ const STATS: Duration = Duration::from_secs(1);
 impl Machine for Node {
     fn handle(&mut self, now: Time, event: Event) {
         let pause = now.since(self.now);
-        self.now = self.now.max(now);
+        self.now = self.now.max(now.min(Time::LAST));
         if pause >= STOPPED && self.timers.first().is_some_and(|t| t + STOPPED < self.now) {
             self.resume_after(pause);
         }

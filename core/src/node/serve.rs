@@ -135,7 +135,7 @@ impl Node {
         let Some(p) = self.partners.get_mut(node) else { return };
         let Some(link) = p.block_out else { return };
         for block in buffer.held_from(sub, from.max(useful)) {
-            self.links.push(self.now, link, block, useful);
+            self.stats.blocks_dropped += self.links.push(self.now, link, block, useful);
             p.sent += 1;
         }
     }
@@ -159,7 +159,7 @@ impl Node {
                 && let Some(link) = p.block_out
             {
                 let useful = newest.map_or(Seq(0), |n| n.minus(child.window));
-                self.links.push(self.now, link, block, useful);
+                self.stats.blocks_dropped += self.links.push(self.now, link, block, useful);
                 p.sent += 1;
             }
         }
@@ -194,7 +194,7 @@ impl Node {
         for &seq in seqs {
             match buffer.get(seq) {
                 Some(block) => {
-                    self.links.push(self.now, link, block, Seq(0));
+                    self.stats.blocks_dropped += self.links.push(self.now, link, block, Seq(0));
                     p.sent += 1;
                 }
                 None => denied.push(seq),

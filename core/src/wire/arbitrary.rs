@@ -194,7 +194,6 @@ fn reason(g: &mut Gen) -> Reason {
         Reason::NoSource,
         Reason::Token,
         Reason::Duplicate,
-        Reason::Leaving,
     ];
     pick(g, &all)
 }

@@ -319,7 +319,6 @@ fn reason_code(reason: Reason) -> u8 {
         Reason::NoSource => 4,
         Reason::Token => 5,
         Reason::Duplicate => 6,
-        Reason::Leaving => 7,
     }
 }
 

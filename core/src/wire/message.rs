@@ -137,8 +137,6 @@ pub enum Reason {
     Token,
     /// The two are partners already, or the node dialled itself.
     Duplicate,
-    /// The node is leaving.
-    Leaving,
 }
 
 /// The connection is refused.

@@ -257,7 +257,6 @@ fn reason_of(code: u8) -> Option<Reason> {
         4 => Reason::NoSource,
         5 => Reason::Token,
         6 => Reason::Duplicate,
-        7 => Reason::Leaving,
         _ => return None,
     })
 }
