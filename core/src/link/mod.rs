@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::config::Config;
 use crate::event::{Action, Head};
-use crate::id::{LinkId, NodeId, Seq};
+use crate::id::{LinkId, NodeId, Seq, SubStream};
 use crate::stats::Stats;
 use crate::stream::block::Block;
 use crate::time::{Time, micros};
@@ -165,6 +165,14 @@ impl Links {
         dropped
     }
 
+    /// Takes back the queued blocks of a sub-stream that its child no longer
+    /// wants from us.
+    pub(crate) fn take_back(&mut self, id: LinkId, sub: SubStream, sub_streams: u8) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.outbox.take_back(|seq| seq.sub_stream(sub_streams) == sub);
+        }
+    }
+
     /// Since when something waits to be sent on this link, or for the
     /// transport to take it.
     pub(crate) fn waiting_since(&self, id: LinkId) -> Option<Time> {
@@ -210,7 +218,9 @@ impl Links {
                     if let Some(head) = link.outbox.pop_control(now) {
                         return Some(control(id, head, stats));
                     }
-                    let open = matches!(link.role, Role::BlockOut(_)) && self.bucket.is_open(now);
+                    let open = matches!(link.role, Role::BlockOut(_))
+                        && link.outbox.is_fluent(now, config.queue_limit)
+                        && self.bucket.is_open(now);
                     if let Some(block) = open
                         .then(|| link.outbox.pop_block(now, &mut stats.blocks_dropped))
                         .flatten()

@@ -2,6 +2,7 @@
 //! oldest useful first, within the credit window.
 
 use alloc::collections::VecDeque;
+use core::time::Duration;
 
 use crate::event::Head;
 use crate::id::Seq;
@@ -70,6 +71,17 @@ impl Outbox {
     /// A frame may overshoot the window, so that one larger than it can go at all.
     pub(super) fn has_credit(&self, window: usize) -> bool {
         self.in_flight < window
+    }
+
+    /// Whether the transport keeps up. What it has not taken for `limit` stays
+    /// here, where it can still be dropped, or overtaken by older blocks.
+    pub(super) fn is_fluent(&self, now: Time, limit: Duration) -> bool {
+        self.flying.front().is_none_or(|(_, at)| now.since(*at) <= limit)
+    }
+
+    /// Takes back the blocks that are no longer wanted.
+    pub(super) fn take_back(&mut self, unwanted: impl Fn(Seq) -> bool) {
+        self.blocks.retain(|(block, _)| !unwanted(block.seq()));
     }
 
     pub(super) fn pop_control(&mut self, now: Time) -> Option<Head> {

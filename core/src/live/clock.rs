@@ -13,6 +13,8 @@ use crate::time::{Time, micros};
 const BUCKET: Duration = Duration::from_secs(1);
 const BUCKETS: usize = 30;
 const SLEW_PPM: i64 = 500;
+/// A sample this far below the clock is not a faster path, in microseconds.
+const LEAP: i64 = 10_000_000;
 /// After this long the backlog of a start is in, and the minimum is a true one.
 const SETTLE: Duration = Duration::from_secs(4);
 
@@ -46,8 +48,14 @@ impl StreamClock {
             Some((s, min)) if *s == second => *min = (*min).min(sample),
             _ => *bucket = Some((second, sample)),
         }
-        let steady = *self.steady.get_or_insert(now + SETTLE);
+        let steady = self.steady.get_or_insert(now + SETTLE);
         let old = self.offset.map_or(sample, |(offset, _)| offset);
+        if sample < old.saturating_sub(LEAP) {
+            // No path got that much faster: the provider's clock leapt ahead.
+            self.minima = [None; BUCKETS];
+            *steady = now + SETTLE;
+        }
+        let steady = *steady;
         if now < steady || self.offset.is_none() {
             self.offset = Some((old.min(sample), now));
             return sample.saturating_sub(old).min(0);
@@ -124,6 +132,18 @@ mod tests {
         }
         let moved = at(100).diff_micros(c.local(at(0)).unwrap());
         assert!((4_900..=5_020).contains(&moved), "{moved} us in 10 s");
+    }
+
+    #[test]
+    fn a_leap_of_the_providers_clock_is_followed_at_once() {
+        let mut c = StreamClock::default();
+        for ms in (0..8_000).step_by(40) {
+            c.arrived(at(ms + 10), at(ms));
+        }
+        assert!(c.is_steady(at(8_000)));
+        assert_eq!(c.arrived(at(8_000), at(98_000)), -90_010_000);
+        assert_eq!(c.stream(at(8_000)), Some(at(98_000)));
+        assert!(!c.is_steady(at(8_000)));
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub(crate) struct Feed {
     pub(crate) asked: Option<Asked>,
     /// The parent before this one: what it still had on the way is welcome.
     pub(crate) former: Option<NodeId>,
+    /// Whether this parent has brought a block.
+    pub(crate) fed: bool,
     /// When the parent last changed.
     pub(crate) changed: Time,
     /// Blocks after this one came live; what was there before its first parent
@@ -86,6 +88,7 @@ impl Feeds {
             asked: None,
             former: None,
             backlog: None,
+            fed: false,
             changed: Time::ZERO,
             improve: now,
             path,

@@ -146,7 +146,13 @@ impl Playout {
         }
         let deadline = due + self.give_up;
         if now >= deadline {
-            return self.lose_until(next.plus(1), buffer, stats);
+            // All whose time is over at once, up to the first that is here.
+            let over = micros(now.since(deadline)) / micros(channel.block()).max(1);
+            let until = next.plus(over.saturating_add(1));
+            let reach = buffer.end().0.saturating_sub(next.0);
+            let held = (1..=reach).map(|n| next.plus(n)).find(|seq| buffer.holds(*seq));
+            let until = held.map_or(until, |held| held.min(until));
+            return self.lose_until(until, buffer, stats);
         }
         if self.phase == Phase::Playing && now >= due + self.patience() {
             self.phase = Phase::Stalled;

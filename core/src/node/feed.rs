@@ -9,8 +9,10 @@ use crate::config::Reselection;
 use crate::event::{Action, Answer, Fault, Notice, Phase, Warning};
 use crate::id::{LinkId, NodeId, Seq, SubStream};
 use crate::link::Role;
-use crate::live::feeds::Asked;
-use crate::live::playout::Step;
+use crate::live::clock::StreamClock;
+use crate::live::feeds::{Asked, Feeds};
+use crate::live::playout::{Playout, Step};
+use crate::live::repair::Repair;
 use crate::live::select::{self, View, Views};
 use crate::node::{Dial, Node, Stream, TICK, Timer};
 use crate::partnership::{Partner, Partnership};
@@ -31,7 +33,7 @@ const FUTURE: Duration = Duration::from_secs(5);
 /// How long a parent that lagged is not asked again.
 const SHUN: Duration = Duration::from_secs(10);
 /// No block for this long after the start: begin again elsewhere.
-const FALSE_START: Duration = Duration::from_secs(5);
+const FALSE_START: Duration = Duration::from_secs(3);
 /// A sub-stream without a parent for this long is worth a warning.
 const ORPHANED: Duration = Duration::from_secs(5);
 /// A block this overdue that the provider no longer has, and every partner
@@ -124,18 +126,38 @@ impl Node {
         }
     }
 
-    /// What we were told of does not come: forget where we began.
+    /// What we were told of does not come: forget where we began, and who
+    /// told us.
     fn false_start(&mut self) {
-        if let Some(stream) = &mut self.stream {
-            stream.buffer = None;
-            for (_, feed) in stream.feeds.iter_mut() {
-                feed.asked = None;
+        let now = self.now;
+        if let Some(stream) = &self.stream {
+            for p in self.partners.iter_mut().filter(|p| stream.feeds.from(p.member.node) > 0) {
+                p.not_before = now + SHUN;
             }
+        }
+        self.begin_again();
+    }
+
+    /// Leaves all parents and begins as after a join, in the same channel.
+    pub(super) fn begin_again(&mut self) {
+        let Some(stream) = self.stream.as_mut().filter(|_| self.source.is_none()) else { return };
+        let s = stream.channel.sub_streams();
+        let parents: SmallVec<[(SubStream, NodeId); 8]> =
+            stream.feeds.iter().filter_map(|(sub, f)| Some((sub, f.parent?))).collect();
+        stream.buffer = None;
+        stream.clock = StreamClock::default();
+        stream.playout = Playout::new(&self.config);
+        stream.feeds = Feeds::new(self.now, s, Path::NONE);
+        stream.repair = Repair::default();
+        for (sub, node) in parents {
+            self.tell(node, &Message::Unsubscribe(sub));
         }
         for p in self.partners.iter_mut() {
             p.map = None;
         }
         self.timers.disarm(Timer::Tick);
+        self.timers.disarm(Timer::Playout);
+        self.news();
         self.arm(Timer::Start, self.now + self.config.request_timeout);
     }
 
@@ -156,6 +178,10 @@ impl Node {
         }
         let Some(parent) = feed.parent else { return self.seek(sub, None, missing) };
         let Reselection::Lag { overdue } = self.config.reselection else { return };
+        let round = stream.channel.block() * u32::from(stream.channel.sub_streams());
+        if !feed.fed && now.since(feed.changed) > overdue + round {
+            return self.leave_parent(sub, parent, missing);
+        }
         let expected = stream.clock.local(stream.channel.slot_end(missing));
         let late = expected.map_or(0, |t| now.diff_micros(t))
             - feed.overdue_after(self.config.repair_after);
@@ -182,6 +208,20 @@ impl Node {
             }
             self.seek(sub, Some(parent), missing);
         }
+    }
+
+    /// A parent that took the subscription and never brought a block.
+    fn leave_parent(&mut self, sub: SubStream, parent: NodeId, missing: Seq) {
+        if let Some(feed) = self.stream.as_mut().and_then(|s| s.feeds.get_mut(sub)) {
+            feed.parent = None;
+            feed.path = Path::NONE;
+        }
+        if let Some(p) = self.partners.get_mut(parent) {
+            p.not_before = self.now + SHUN;
+        }
+        self.stats.reselections += 1;
+        self.tell(parent, &Message::Unsubscribe(sub));
+        self.seek(sub, None, missing);
     }
 
     /// Looks for a parent, or for one clearly better than `instead_of`.
@@ -276,6 +316,7 @@ impl Node {
         }
         match reply.result {
             Ok(()) => {
+                feed.fed &= feed.parent == Some(node);
                 let old = feed.parent.replace(node).filter(|old| *old != node);
                 if let Some(old) = old {
                     feed.former = Some(old);
@@ -380,7 +421,9 @@ impl Node {
         let (channel, Some(buffer)) = (&stream.channel, &stream.buffer) else { return };
         let feed = stream.feeds.get(seq.sub_stream(channel.sub_streams()));
         let asked_for = feed.is_some_and(|f| f.expects(node)) || stream.repair.expects(seq, node);
+        // While nothing else comes, it may be the provider's clock that leapt.
         let future = stream.clock.is_steady(now)
+            && now.since(stream.progress) < FUTURE
             && stream.clock.stream(now).is_some_and(|t| channel.slot_start(seq) > t + FUTURE);
         if !asked_for || future || seq < buffer.start() {
             self.stats.unwanted += 1;
@@ -426,8 +469,16 @@ impl Node {
         let sub = seq.sub_stream(stream.channel.sub_streams());
         let pulled = stream.repair.arrived(seq);
         let stepped = stream.clock.arrived(now, slot_end);
-        stream.playout.clock_stepped(stepped);
+        if stepped < -signed_micros(self.config.buffer) {
+            // The provider's clock leapt: its stream goes on from here.
+            stream.playout.start_at(seq);
+        } else {
+            stream.playout.clock_stepped(stepped);
+        }
         let newest = stream.horizon(now).minus(1);
+        if let Some(feed) = stream.feeds.get_mut(sub) {
+            feed.fed |= feed.parent == Some(node);
+        }
         if let (Some(feed), Some(earliest)) =
             (stream.feeds.get_mut(sub), stream.clock.local(slot_end))
             && feed.is_live(seq, newest, node)
@@ -529,27 +580,32 @@ impl Node {
         if gaps.is_empty() {
             return;
         }
-        let (partners, feeds) = (&self.partners, &stream.feeds);
+        let (partners, feeds, rng) = (&self.partners, &stream.feeds, &mut self.rng);
         let choose = |seq: Seq, tried: &[NodeId]| {
             let sub = seq.sub_stream(s);
-            let able =
-                partners.iter().filter(|p| p.control.is_some() && !tried.contains(&p.member.node));
-            able.filter_map(|p| {
-                let map = p.map.as_ref()?;
-                let newest = map.entry(sub)?.newest?;
+            let parent = feeds.get(sub).and_then(|f| f.parent);
+            let holds = |p: &&Partner| {
+                let Some(map) = &p.map else { return false };
+                let Some(newest) = map.entry(sub).and_then(|e| e.newest) else { return false };
                 let live = map.path(sub).is_live();
                 let reach = if live { p.reach(now, newest, channel.block()) } else { newest };
-                (seq >= map.start && seq <= reach).then_some(p)
-            })
-            .min_by_key(|p| {
-                let node = Some(p.member.node);
-                let is_parent = feeds.get(sub).is_some_and(|f| f.parent == node);
-                (p.not_before > now, p.block_in.is_none(), is_parent, p.rtt())
-            })
-            .map(|p| {
-                let trips = if p.block_in.is_some() { 2 } else { 5 };
-                (p.member.node, p.rtt() * trips + Duration::from_millis(150))
-            })
+                p.control.is_some() && seq >= map.start && seq <= reach
+            };
+            // Peers before the provider; those at hand before those who must
+            // be dialled; not the parent who did not bring it. At random among
+            // equals, so that not all of a swarm ask the same one.
+            let rank = |p: &Partner| {
+                let node = p.member.node;
+                (p.not_before > now, p.member.provider, p.block_in.is_none(), parent == Some(node))
+            };
+            let able = || partners.iter().filter(|p| !tried.contains(&p.member.node)).filter(holds);
+            let best = able().map(rank).min()?;
+            let equals: SmallVec<[&Partner; 16]> = able().filter(|p| rank(p) == best).collect();
+            let p = rng.pick(&equals)?;
+            let trips = if p.block_in.is_some() { 2 } else { 5 };
+            let patience = p.rtt() * trips + Duration::from_millis(150);
+            // The more were asked in vain, the longer the queues are.
+            Some((p.member.node, patience * (1 + tried.len().min(7) as u32)))
         };
         let asks = stream.repair.plan(now, gaps.into_iter(), choose);
         for (node, seqs) in asks {

@@ -366,6 +366,10 @@ impl Node {
 
     /// We were stopped for a while: others did not fall silent, we did not listen.
     fn resume_after(&mut self, pause: Duration) {
+        if pause >= self.config.buffer {
+            // Nobody holds what we missed any more.
+            self.begin_again();
+        }
         for partner in self.partners.iter_mut() {
             partner.heard = partner.heard + pause;
         }

@@ -66,7 +66,16 @@ impl Node {
         if let Some(stream) = &mut self.stream {
             stream.children.remove(node, sub);
         }
+        self.take_back(node, sub);
         self.tell(node, &Message::UnsubscribeReply(sub));
+    }
+
+    /// What waits for a child that looks elsewhere is dead weight.
+    fn take_back(&mut self, node: NodeId, sub: SubStream) {
+        let Some(s) = self.stream.as_ref().map(|s| s.channel.sub_streams()) else { return };
+        if let Some(link) = self.partners.get(node).and_then(|p| p.block_out) {
+            self.links.take_back(link, sub, s);
+        }
     }
 
     /// Many requests at once are worth one token.
@@ -232,6 +241,7 @@ impl Node {
             let Some((node, sub)) = self.stream.as_mut().and_then(|s| s.children.shed()) else {
                 return;
             };
+            self.take_back(node, sub);
             // A refusal that comes late: the child looks elsewhere.
             let result = Err(self.refused(node, Reason::Full));
             self.tell(node, &Message::SubscribeReply(SubscribeReply { sub, result }));
