@@ -484,7 +484,7 @@ impl Machine for Bootstrap {
             Event::Opened { link, dial, remote } => self.on_opened(link, dial, remote),
             Event::DialFailed { dial } => self.dialled(dial, false),
             Event::Received { link, bytes } => self.on_received(link, &bytes),
-            Event::Flushed { link, bytes } => self.links.flushed(link, bytes),
+            Event::Flushed { link, bytes } => self.links.flushed(self.now, link, bytes),
             Event::Closed { link } => {
                 self.links.remove(link);
                 self.clients.remove(&link);

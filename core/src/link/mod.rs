@@ -5,6 +5,7 @@ mod outbox;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
 
 use bytes::Bytes;
 
@@ -19,6 +20,10 @@ use crate::wire::frame::Framer;
 use crate::wire::message::{Message, Purpose};
 
 use outbox::Outbox;
+
+/// A reader that takes nothing for this long has stopped; one behind a busy
+/// uplink gets its turn sooner.
+const STUCK: Duration = Duration::from_millis(500);
 
 /// What a connection is, as far as its handshake has told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,16 +178,20 @@ impl Links {
         }
     }
 
-    /// Since when something waits to be sent on this link, or for the
-    /// transport to take it.
-    pub(crate) fn waiting_since(&self, id: LinkId) -> Option<Time> {
-        self.links.get(&id)?.outbox.waiting_since()
+    /// How long something has waited to be sent on this link, or for the
+    /// transport to take it; `None` while its reader has stopped altogether.
+    pub(crate) fn delay(&self, now: Time, id: LinkId) -> Option<Duration> {
+        let outbox = &self.links.get(&id)?.outbox;
+        if outbox.is_stuck(now, STUCK) {
+            return None;
+        }
+        Some(outbox.waiting_since().map_or(Duration::ZERO, |since| now.since(since)))
     }
 
     /// Credit comes back.
-    pub(crate) fn flushed(&mut self, id: LinkId, bytes: usize) {
+    pub(crate) fn flushed(&mut self, now: Time, id: LinkId, bytes: usize) {
         if let Some(link) = self.links.get_mut(&id) {
-            link.outbox.flushed(bytes);
+            link.outbox.flushed(now, bytes);
             self.judge_reading(id);
             self.make_ready(id);
         }
@@ -316,7 +325,7 @@ impl Bucket {
     fn opens_at(&self, now: Time) -> Time {
         let Some(rate) = self.rate else { return now };
         let missing = (1 - self.level_at(now, rate)).max(0).unsigned_abs();
-        now + core::time::Duration::from_micros(missing * 1_000_000 / rate.max(1) + 1)
+        now + Duration::from_micros(missing * 1_000_000 / rate.max(1) + 1)
     }
 }
 
@@ -365,7 +374,7 @@ mod tests {
         let n = block(0, 2_000).frame().len();
         assert_eq!(drain(&mut l, Time::ZERO), [(A, n), (A, n), (B, n), (B, n)]);
         assert_eq!(drain(&mut l, Time::ZERO), []);
-        l.flushed(B, n);
+        l.flushed(Time::ZERO, B, n);
         assert_eq!(drain(&mut l, Time::ZERO), [(B, n)]);
     }
 
@@ -393,7 +402,7 @@ mod tests {
             if round < 1_000 {
                 assert!(l.send(A, &Message::Pong(1)));
             } else {
-                l.flushed(A, core::mem::take(&mut sent));
+                l.flushed(Time::ZERO, A, core::mem::take(&mut sent));
             }
             while let Some(action) = l.poll_send(Time::ZERO, &config, &mut stats) {
                 match action {
@@ -417,7 +426,7 @@ mod tests {
         while now < Time::from_secs(5) {
             for (id, bytes) in drain(&mut l, now) {
                 sent += bytes;
-                l.flushed(id, bytes);
+                l.flushed(now, id, bytes);
             }
             now = l.capped_until(now).expect("blocks wait");
             l.uncap();

@@ -29,6 +29,8 @@ pub(super) struct Outbox {
     /// bytes left of each, and when it was handed over.
     flying: VecDeque<(usize, Time)>,
     in_flight: usize,
+    /// When the transport last took something.
+    taken: Time,
 }
 
 impl Outbox {
@@ -113,7 +115,15 @@ impl Outbox {
         here.into_iter().chain(there).min()
     }
 
-    pub(super) fn flushed(&mut self, bytes: usize) {
+    /// Whether the transport has taken nothing for `limit`: its reader stopped,
+    /// which says nothing about our uplink.
+    pub(super) fn is_stuck(&self, now: Time, limit: Duration) -> bool {
+        let since = self.flying.front().map(|(_, at)| self.taken.max(*at));
+        since.is_some_and(|since| now.since(since) > limit)
+    }
+
+    pub(super) fn flushed(&mut self, now: Time, bytes: usize) {
+        self.taken = now;
         let mut left = bytes.min(self.in_flight);
         self.in_flight -= left;
         while let Some((size, _)) = self.flying.front_mut().filter(|_| left > 0) {
@@ -168,10 +178,10 @@ mod tests {
         assert!(o.has_credit(50));
         assert!(o.pop_control(Time::ZERO).is_some());
         assert!(!o.has_credit(50));
-        o.flushed(20);
+        o.flushed(Time::ZERO, 20);
         assert!(o.has_credit(50));
         assert_eq!(o.waiting_since(), Some(Time::ZERO));
-        o.flushed(1_000);
+        o.flushed(Time::ZERO, 1_000);
         assert_eq!(o.waiting_since(), None);
         assert!(o.has_credit(1), "a driver that counts too much cannot break it");
     }

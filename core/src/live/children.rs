@@ -29,7 +29,12 @@ pub(crate) struct Children {
     refused: bool,
     /// Blocks have queued before: the limit is near, grow with care.
     seasoned: bool,
+    /// Reviews in a row that found our uplink behind.
+    behind: u32,
 }
+
+/// So many reviews in a row are no hiccup.
+const PERSISTENT: u32 = 2;
 
 impl Children {
     pub(crate) fn new(sub_streams: u8, initial_streams: u8) -> Self {
@@ -38,6 +43,7 @@ impl Children {
             budget: usize::from(sub_streams) * usize::from(initial_streams),
             refused: false,
             seasoned: false,
+            behind: 0,
         }
     }
 
@@ -117,12 +123,14 @@ impl Children {
     /// Looks back on the last interval. `queued` of `active` children had
     /// blocks waiting too long; `cap` is the user's, in subscriptions.
     ///
-    /// One slow child has a slow downlink of its own; when a good part of all
-    /// are behind it is our uplink. Returns how many subscriptions to shed.
+    /// One slow child has a slow downlink of its own; when half of several are
+    /// behind, again and again, it is our uplink. Returns how many
+    /// subscriptions to shed.
     #[must_use]
     pub(crate) fn review(&mut self, queued: usize, active: usize, cap: Option<usize>) -> usize {
         let floor = self.subs.len();
-        let overload = queued * 4 > active;
+        self.behind = if queued >= 2 && queued * 2 > active { self.behind + 1 } else { 0 };
+        let overload = self.behind >= PERSISTENT;
         if overload {
             self.budget = (self.budget.min(self.len()) / 2).max(floor);
             self.seasoned = true;
@@ -190,7 +198,8 @@ mod tests {
         for n in 0..40 {
             assert_eq!(big.admit(SubStream(n % 8), child(n)), Ok(()));
         }
-        assert_eq!(big.review(20, 40, None), 5, "an eighth is shed");
+        assert_eq!(big.review(30, 40, None), 0, "once is a hiccup");
+        assert_eq!(big.review(30, 40, None), 5, "an eighth is shed");
         assert_eq!(big.budget(), 20);
         assert!(big.admit(SubStream(0), child(99)).is_err());
         assert_eq!(big.review(0, 40, None), 0);

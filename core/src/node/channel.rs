@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::time::Duration;
 
 use crate::event::{Answer, BootstrapState, Fault, Join, Notice, Phase, Refusal};
 use crate::id::{LinkId, Ticket};
@@ -16,6 +17,10 @@ use crate::wire::message::{
     HeartbeatReply, JoinReply, JoinRequest, ListRequest, Member, Message, Registration,
     RegistrationResult,
 };
+
+/// After a server was away its providers come back within this time: their
+/// longest wait between two tries, and some more.
+const REGISTERED_WITHIN: Duration = Duration::from_secs(90);
 
 impl Node {
     pub(super) fn on_join(&mut self, ticket: Ticket, join: Box<Join>) {
@@ -98,6 +103,9 @@ impl Node {
         if self.leaving.is_some() {
             return;
         }
+        if self.join.is_some() {
+            self.waits_until = Some(self.now + REGISTERED_WITHIN);
+        }
         let at = self.rendezvous.lost(self.now, &self.config, &mut self.rng);
         self.arm(Timer::Bootstrap, at);
         self.notify(Notice::Bootstrap(BootstrapState::Lost { retry_in: at.since(self.now) }));
@@ -167,6 +175,10 @@ impl Node {
             }
             // Playing: the server lost track of the channel, we did not.
             JoinReply::NoSuchChannel | JoinReply::WrongKey if self.join.is_none() => {}
+            // The server is back; the provider may be later than we are.
+            JoinReply::NoSuchChannel if self.waits_until.is_some_and(|t| self.now < t) => {
+                self.arm(Timer::Heartbeat, self.now + self.config.request_timeout);
+            }
             JoinReply::NoSuchChannel => self.refuse_join(Refusal::NoSuchChannel),
             JoinReply::WrongKey => self.refuse_join(Refusal::WrongKey),
         }
@@ -222,9 +234,10 @@ impl Node {
     pub(super) fn heartbeat(&mut self) {
         let period = self.rng.jitter(self.config.heartbeat, 10);
         self.arm(Timer::Heartbeat, self.now + period);
-        let Some(id) = self.stream.as_ref().map(|s| s.id) else { return };
-        if let Some((link, _)) = self.rendezvous.talk() {
-            self.say(link, &Message::Heartbeat(id));
+        let Some((link, _)) = self.rendezvous.talk() else { return };
+        match self.stream.as_ref().map(|s| s.id) {
+            Some(id) => self.say(link, &Message::Heartbeat(id)),
+            None => self.greet_bootstrap(link),
         }
     }
 

@@ -79,6 +79,14 @@ impl Node {
     fn begin(&mut self, first: Seq) {
         let (now, buffer) = (self.now, self.config.buffer);
         let Some(stream) = &mut self.stream else { return };
+        // What the player has had it does not get again; what it will not get
+        // is lost.
+        let first = stream.played.take().map_or(first, |played| {
+            let gone = first.0.saturating_sub(played.0);
+            self.stats.due += gone;
+            self.stats.lost += gone;
+            first.max(played)
+        });
         let capacity = stream.channel.blocks_in(buffer);
         stream.buffer = Some(BlockBuffer::new(first, stream.channel.sub_streams(), capacity));
         stream.playout.start_at(first);
@@ -144,6 +152,7 @@ impl Node {
         let s = stream.channel.sub_streams();
         let parents: SmallVec<[(SubStream, NodeId); 8]> =
             stream.feeds.iter().filter_map(|(sub, f)| Some((sub, f.parent?))).collect();
+        stream.played = stream.playout.next().filter(|_| self.stats.startup.is_some());
         stream.buffer = None;
         stream.clock = StreamClock::default();
         stream.playout = Playout::new(&self.config);

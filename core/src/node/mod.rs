@@ -125,6 +125,8 @@ struct Stream {
     /// When a block last came in that was missing.
     progress: Time,
     orphaned: Option<Time>,
+    /// The first block that the player had not, when we had to begin again.
+    played: Option<Seq>,
 }
 
 /// A provider or a viewer: a [`Machine`].
@@ -148,6 +150,9 @@ pub struct Node {
     source: Option<Source>,
     join: Option<(Ticket, Box<Join>)>,
     joined_at: Time,
+    /// The server was away while we wanted in: until when a channel that is
+    /// not there may just not be registered again.
+    waits_until: Option<Time>,
     list: Option<Ticket>,
     leaving: Option<Leaving>,
     connectable: Option<bool>,
@@ -184,6 +189,7 @@ impl Node {
             source: None,
             join: None,
             joined_at: now,
+            waits_until: None,
             list: None,
             leaving: None,
             connectable: None,
@@ -285,6 +291,7 @@ impl Node {
             began: self.now,
             progress: self.now,
             orphaned: None,
+            played: None,
             channel: channel.clone(),
         });
         self.notify(Notice::Channel(Box::new(channel)));
@@ -470,7 +477,7 @@ impl Machine for Node {
             Event::Opened { link, dial, remote } => self.on_opened(link, dial, remote),
             Event::DialFailed { dial } => self.on_dial_failed(dial),
             Event::Received { link, bytes } => self.on_received(link, &bytes),
-            Event::Flushed { link, bytes } => self.links.flushed(link, bytes),
+            Event::Flushed { link, bytes } => self.links.flushed(self.now, link, bytes),
             Event::Closed { link } => self.on_closed(link),
             Event::Command { ticket, command } => self.on_command(ticket, command),
             // The UDP port belongs to the DHT.

@@ -16,7 +16,10 @@ const MAX_TOKENS: usize = 4;
 
 impl Node {
     pub(super) fn on_subscribe(&mut self, node: NodeId, subscribe: Subscribe) {
-        let Subscribe { sub, from, window } = subscribe;
+        // What it could use longer than we keep it, it gets from others.
+        let window = subscribe.window.min(self.config.buffer);
+        let subscribe = Subscribe { window, ..subscribe };
+        let Subscribe { sub, from, .. } = subscribe;
         let result = self.admit(node, subscribe).map_err(|reason| self.refused(node, reason));
         let accepted = result.is_ok();
         self.tell(node, &Message::SubscribeReply(SubscribeReply { sub, result }));
@@ -198,6 +201,11 @@ impl Node {
     fn answer_pull(&mut self, node: NodeId, seqs: &[Seq]) {
         let Some(p) = self.partners.get_mut(node) else { return };
         let Some(link) = p.block_out else { return };
+        // Behind a queue this long an answer comes too late: silence has it
+        // ask somebody else, where more in the queue would starve the pushes.
+        if self.links.delay(self.now, link).is_none_or(|d| d > self.config.queue_limit * 2) {
+            return;
+        }
         let Some(buffer) = self.stream.as_ref().and_then(|s| s.buffer.as_ref()) else { return };
         let mut denied: SmallVec<[Seq; 8]> = SmallVec::new();
         for &seq in seqs {
@@ -220,12 +228,14 @@ impl Node {
         let Some(stream) = &mut self.stream else { return };
         let limit = self.config.queue_limit.max(stream.channel.block());
         let nodes = stream.children.nodes();
-        let queued = nodes.iter().filter(|node| {
-            let link = self.partners.get(**node).and_then(|p| p.block_out);
-            let since = link.and_then(|link| self.links.waiting_since(link));
-            since.is_some_and(|since| self.now.since(since) > limit)
-        });
-        let queued = queued.count();
+        let delays = nodes
+            .iter()
+            .filter_map(|node| self.links.delay(self.now, self.partners.get(*node)?.block_out?));
+        let (mut queued, mut active) = (0, 0);
+        for delay in delays {
+            active += 1;
+            queued += usize::from(delay > limit);
+        }
         let cap = self.config.max_upload.and_then(|cap| {
             let buffer = stream.buffer.as_ref()?;
             let span = buffer.end().0.saturating_sub(buffer.start().0).max(1);
@@ -236,7 +246,7 @@ impl Node {
                 / u64::from(stream.channel.sub_streams());
             (bytes > 0).then(|| usize::try_from(cap / bytes).unwrap_or(usize::MAX))
         });
-        let shed = stream.children.review(queued, nodes.len(), cap);
+        let shed = stream.children.review(queued, active, cap);
         for _ in 0..shed {
             let Some((node, sub)) = self.stream.as_mut().and_then(|s| s.children.shed()) else {
                 return;
