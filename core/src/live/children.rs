@@ -21,6 +21,17 @@ pub(crate) struct Child {
     pub(crate) window: u64,
 }
 
+/// How the children are served just now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Load {
+    /// Children that take what they are sent.
+    pub(crate) active: usize,
+    /// Of these, those for whom something has waited too long.
+    pub(crate) queued: usize,
+    /// Something has waited for a good part of too long.
+    pub(crate) busy: bool,
+}
+
 /// The children of every sub-stream, and the budget for them.
 #[derive(Debug)]
 pub(crate) struct Children {
@@ -120,21 +131,26 @@ impl Children {
         nodes
     }
 
-    /// Looks back on the last interval. `queued` of `active` children had
-    /// blocks waiting too long; `cap` is the user's, in subscriptions.
+    /// Whether our uplink was behind at the last look.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.behind > 0
+    }
+
+    /// Looks back on the last interval; `cap` is the user's, in subscriptions.
     ///
     /// One slow child has a slow downlink of its own; when half of several are
     /// behind, again and again, it is our uplink. Returns how many
     /// subscriptions to shed.
     #[must_use]
-    pub(crate) fn review(&mut self, queued: usize, active: usize, cap: Option<usize>) -> usize {
+    pub(crate) fn review(&mut self, load: Load, cap: Option<usize>) -> usize {
         let floor = self.subs.len();
+        let Load { active, queued, busy } = load;
         self.behind = if queued >= 2 && queued * 2 > active { self.behind + 1 } else { 0 };
         let overload = self.behind >= PERSISTENT;
         if overload {
             self.budget = (self.budget.min(self.len()) / 2).max(floor);
             self.seasoned = true;
-        } else if self.refused && queued == 0 {
+        } else if self.refused && !busy {
             self.budget += (self.budget / if self.seasoned { 8 } else { 2 }).max(1);
         }
         self.refused = false;
@@ -183,28 +199,34 @@ mod tests {
         assert_eq!(c.nodes().len(), 7);
     }
 
+    fn load(active: usize, queued: usize) -> Load {
+        Load { active, queued, busy: queued > 0 }
+    }
+
     #[test]
     fn it_grows_on_demand_and_is_halved_when_blocks_queue() {
         let mut c = full();
-        assert_eq!(c.review(0, 8, None), 0);
+        assert_eq!(c.review(load(8, 0), None), 0);
         assert_eq!(c.budget(), 8, "nobody was refused");
         assert!(c.admit(SubStream(0), child(9)).is_err());
-        assert_eq!(c.review(1, 8, None), 0);
+        assert_eq!(c.review(load(8, 1), None), 0);
         assert_eq!(c.budget(), 8, "one slow child is no reason to grow");
         assert!(c.admit(SubStream(0), child(9)).is_err());
-        assert_eq!(c.review(0, 8, None), 0);
+        assert_eq!(c.review(load(8, 0), None), 0);
         assert_eq!(c.budget(), 12);
         let mut big = Children::new(8, 8);
         for n in 0..40 {
             assert_eq!(big.admit(SubStream(n % 8), child(n)), Ok(()));
         }
-        assert_eq!(big.review(30, 40, None), 0, "once is a hiccup");
-        assert_eq!(big.review(30, 40, None), 5, "an eighth is shed");
+        assert_eq!(big.review(load(40, 30), None), 0, "once is a hiccup");
+        assert!(big.is_behind());
+        assert_eq!(big.review(load(40, 30), None), 5, "an eighth is shed");
         assert_eq!(big.budget(), 20);
         assert!(big.admit(SubStream(0), child(99)).is_err());
-        assert_eq!(big.review(0, 40, None), 0);
+        assert_eq!(big.review(load(40, 0), None), 0);
+        assert!(!big.is_behind());
         assert_eq!(big.budget(), 22, "once burnt, it grows by an eighth");
-        assert_eq!(big.review(0, 40, Some(12)), 0);
+        assert_eq!(big.review(load(40, 0), Some(12)), 0);
         assert_eq!(big.budget(), 12, "the user's cap");
     }
 

@@ -46,6 +46,11 @@ impl View<'_> {
             + SPREAD_COST * self.feeds as u64
     }
 
+    /// Whether it has a parent for a sub-stream, and no block of it yet.
+    pub(crate) fn is_new(&self, sub: SubStream) -> bool {
+        self.map.entry(sub).is_some_and(|e| e.newest.is_none())
+    }
+
     /// Whether it should hold this block by now, going on at the stream's pace.
     pub(crate) fn reaches(&self, now: Time, seq: Seq, sub: SubStream, block: Duration) -> bool {
         let newest = self.map.entry(sub).and_then(|e| e.newest);

@@ -49,8 +49,10 @@ impl Node {
         if stream.buffer.is_some() || self.source.is_some() {
             return;
         }
+        // Who led us astray a moment ago has no say.
+        let heard = self.partners.iter().filter(|p| p.not_before <= self.now);
         let mut newest: SmallVec<[Seq; 16]> =
-            self.partners.iter().filter_map(|p| p.map.as_ref()?.newest()).collect();
+            heard.filter_map(|p| p.map.as_ref()?.newest()).collect();
         newest.sort_unstable();
         let Some(&middle) = newest.get(newest.len().saturating_sub(1) / 2) else {
             if time_is_up {
@@ -137,11 +139,10 @@ impl Node {
     /// What we were told of does not come: forget where we began, and who
     /// told us.
     fn false_start(&mut self) {
-        let now = self.now;
-        if let Some(stream) = &self.stream {
-            for p in self.partners.iter_mut().filter(|p| stream.feeds.from(p.member.node) > 0) {
-                p.not_before = now + SHUN;
-            }
+        let (now, start) = (self.now, self.stream.as_ref().and_then(|s| s.buffer.as_ref()));
+        if let Some(start) = start.map(BlockBuffer::start) {
+            let led = |p: &&mut Partner| p.map.as_ref().and_then(|m| m.newest()) >= Some(start);
+            self.partners.iter_mut().filter(led).for_each(|p| p.not_before = now + SHUN);
         }
         self.begin_again();
     }
@@ -161,13 +162,10 @@ impl Node {
         for (sub, node) in parents {
             self.tell(node, &Message::Unsubscribe(sub));
         }
-        for p in self.partners.iter_mut() {
-            p.map = None;
-        }
         self.timers.disarm(Timer::Tick);
         self.timers.disarm(Timer::Playout);
         self.news();
-        self.arm(Timer::Start, self.now + self.config.request_timeout);
+        self.arm(Timer::Start, self.now + MAP_PATIENCE);
     }
 
     fn look_at(&mut self, sub: SubStream) {
@@ -239,9 +237,14 @@ impl Node {
         let Some(stream) = &self.stream else { return };
         let views = Self::views(now, &self.partners, stream);
         let block = stream.channel.block();
+        // Who is far behind where we are cannot bring what we miss.
+        let least = match instead_of {
+            Some(_) => missing,
+            None => missing.minus(stream.channel.blocks_in(OUTLIER)),
+        };
         let allowed = |v: &View<'_>| {
             !stream.children.has(v.node, sub)
-                && (instead_of.is_none() || v.reaches(now, missing, sub, block))
+                && (v.is_new(sub) || v.reaches(now, least, sub, block))
         };
         let choice = match self.config.reselection {
             Reselection::Lag { .. } => {
@@ -614,7 +617,7 @@ impl Node {
             let trips = if p.block_in.is_some() { 2 } else { 5 };
             let patience = p.rtt() * trips + Duration::from_millis(150);
             // The more were asked in vain, the longer the queues are.
-            Some((p.member.node, patience * (1 + tried.len().min(7) as u32)))
+            Some((p.member.node, patience * (1 + tried.len().min(2) as u32)))
         };
         let asks = stream.repair.plan(now, gaps.into_iter(), choose);
         for (node, seqs) in asks {

@@ -374,7 +374,8 @@ impl Node {
     /// We were stopped for a while: others did not fall silent, we did not listen.
     fn resume_after(&mut self, pause: Duration) {
         if pause >= self.config.buffer {
-            // Nobody holds what we missed any more.
+            // Nobody holds what we missed any more, and what we were told is old.
+            self.partners.iter_mut().for_each(|p| p.map = None);
             self.begin_again();
         }
         for partner in self.partners.iter_mut() {
@@ -429,14 +430,16 @@ impl Node {
 
     /// Closes a link that is no longer anybody's.
     fn close(&mut self, link: LinkId, flush: bool) {
+        if self.links.get(link).is_none_or(|l| l.role == Role::Closing) {
+            return;
+        }
         if flush {
             while let Some(action) = self.links.drain_control(self.now, link, &mut self.stats) {
                 self.actions.push_back(action);
             }
         }
-        if self.links.remove(link).is_some() {
-            self.actions.push_back(Action::Close { link, flush });
-        }
+        self.links.remove(link);
+        self.actions.push_back(Action::Close { link, flush });
     }
 
     /// A peer broke the protocol: it loses the link, and us with it.

@@ -5,7 +5,7 @@ use core::time::Duration;
 use smallvec::SmallVec;
 
 use crate::id::{NodeId, Seq, SubStream};
-use crate::live::children::Child;
+use crate::live::children::{Child, Load};
 use crate::node::{Dial, Node, REVIEW, Timer};
 use crate::stream::block::Block;
 use crate::time::micros;
@@ -201,9 +201,10 @@ impl Node {
     fn answer_pull(&mut self, node: NodeId, seqs: &[Seq]) {
         let Some(p) = self.partners.get_mut(node) else { return };
         let Some(link) = p.block_out else { return };
-        // Behind a queue this long an answer comes too late: silence has it
-        // ask somebody else, where more in the queue would starve the pushes.
-        if self.links.delay(self.now, link).is_none_or(|d| d > self.config.queue_limit * 2) {
+        // Behind a queue an answer comes too late: silence has it ask somebody
+        // else, where more in the queue would starve the pushes.
+        let late = self.links.delay(self.now, link).is_none_or(|d| d > self.config.queue_limit);
+        if late || self.stream.as_ref().is_some_and(|s| s.children.is_behind()) {
             return;
         }
         let Some(buffer) = self.stream.as_ref().and_then(|s| s.buffer.as_ref()) else { return };
@@ -231,10 +232,11 @@ impl Node {
         let delays = nodes
             .iter()
             .filter_map(|node| self.links.delay(self.now, self.partners.get(*node)?.block_out?));
-        let (mut queued, mut active) = (0, 0);
+        let mut load = Load::default();
         for delay in delays {
-            active += 1;
-            queued += usize::from(delay > limit);
+            load.active += 1;
+            load.queued += usize::from(delay > limit);
+            load.busy |= delay > limit / 3;
         }
         let cap = self.config.max_upload.and_then(|cap| {
             let buffer = stream.buffer.as_ref()?;
@@ -246,7 +248,7 @@ impl Node {
                 / u64::from(stream.channel.sub_streams());
             (bytes > 0).then(|| usize::try_from(cap / bytes).unwrap_or(usize::MAX))
         });
-        let shed = stream.children.review(queued, active, cap);
+        let shed = stream.children.review(load, cap);
         for _ in 0..shed {
             let Some((node, sub)) = self.stream.as_mut().and_then(|s| s.children.shed()) else {
                 return;
