@@ -178,14 +178,16 @@ impl Links {
         }
     }
 
-    /// How long something has waited to be sent on this link, or for the
-    /// transport to take it; `None` while its reader has stopped altogether.
-    pub(crate) fn delay(&self, now: Time, id: LinkId) -> Option<Duration> {
-        let outbox = &self.links.get(&id)?.outbox;
-        if outbox.is_stuck(now, STUCK) {
-            return None;
-        }
-        Some(outbox.waiting_since().map_or(Duration::ZERO, |since| now.since(since)))
+    /// The longest that anything waited on this link, or in its transport,
+    /// since this was last asked; `None` while its reader has stopped altogether.
+    pub(crate) fn take_delay(&mut self, now: Time, id: LinkId) -> Option<Duration> {
+        let outbox = &mut self.links.get_mut(&id)?.outbox;
+        (!outbox.is_stuck(now, STUCK)).then(|| outbox.take_slowest(now))
+    }
+
+    /// Since when something waits on this link, or in its transport.
+    pub(crate) fn waiting_since(&self, id: LinkId) -> Option<Time> {
+        self.links.get(&id)?.outbox.waiting_since()
     }
 
     /// Credit comes back.

@@ -31,6 +31,8 @@ pub(super) struct Outbox {
     in_flight: usize,
     /// When the transport last took something.
     taken: Time,
+    /// The longest that a `Send` took to be taken, since this was last asked.
+    slowest: Duration,
 }
 
 impl Outbox {
@@ -122,6 +124,12 @@ impl Outbox {
         since.is_some_and(|since| now.since(since) > limit)
     }
 
+    /// The longest that anything has waited since this was last asked.
+    pub(super) fn take_slowest(&mut self, now: Time) -> Duration {
+        let waits = self.waiting_since().map_or(Duration::ZERO, |since| now.since(since));
+        core::mem::take(&mut self.slowest).max(waits)
+    }
+
     pub(super) fn flushed(&mut self, now: Time, bytes: usize) {
         self.taken = now;
         let mut left = bytes.min(self.in_flight);
@@ -130,8 +138,10 @@ impl Outbox {
             let part = left.min(*size);
             *size -= part;
             left -= part;
-            if *size == 0 {
-                self.flying.pop_front();
+            if *size == 0
+                && let Some((_, at)) = self.flying.pop_front()
+            {
+                self.slowest = self.slowest.max(now.since(at));
             }
         }
     }

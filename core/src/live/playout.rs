@@ -15,6 +15,8 @@ use crate::time::{Time, micros, signed_micros};
 
 /// How much faster than real time play-out may run to catch up: 1/20.
 const CATCH_UP: i64 = 20;
+/// The delay to begin with is at most this, until experience asks for more.
+const MAX_MARGIN: Duration = Duration::from_secs(1);
 /// Seconds of arrivals that the automatic delay looks back on.
 const MEMORY: usize = 60;
 
@@ -238,7 +240,7 @@ impl Playout {
         let earliest = |seq| clock.local(channel.slot_end(seq)).unwrap_or(now);
         if matches!(self.mode, PlayoutDelay::Auto | PlayoutDelay::Fixed(_)) {
             let margin = match self.mode {
-                PlayoutDelay::Auto => repair * 2,
+                PlayoutDelay::Auto => (repair * 2).min(MAX_MARGIN),
                 _ => Duration::ZERO,
             };
             let meant = self.target(now, repair).max(signed_micros(margin));

@@ -39,6 +39,8 @@ const ORPHANED: Duration = Duration::from_secs(5);
 /// A block this overdue that the provider no longer has, and every partner
 /// denies to have, is given up.
 const UNOBTAINABLE: Duration = Duration::from_secs(1);
+/// A repair that takes longer than this is not waited for in advance.
+const MAX_REPAIR: Duration = Duration::from_millis(750);
 /// Gaps asked for in one look.
 const MAX_GAPS: usize = 64;
 
@@ -555,8 +557,7 @@ impl Node {
             return Duration::ZERO;
         }
         let slowest = self.partners.iter().filter(|p| p.block_in.is_some()).map(|p| p.rtt()).max();
-        (self.config.repair_after + slowest.unwrap_or_default() * 2 + TICK)
-            .min(Duration::from_secs(1))
+        (self.config.repair_after + slowest.unwrap_or_default() * 2 + TICK).min(MAX_REPAIR)
     }
 
     /// Asks partners for blocks that should be here and are not.

@@ -203,7 +203,8 @@ impl Node {
         let Some(link) = p.block_out else { return };
         // Behind a queue an answer comes too late: silence has it ask somebody
         // else, where more in the queue would starve the pushes.
-        let late = self.links.delay(self.now, link).is_none_or(|d| d > self.config.queue_limit);
+        let since = self.links.waiting_since(link);
+        let late = since.is_some_and(|t| self.now.since(t) > self.config.queue_limit);
         if late || self.stream.as_ref().is_some_and(|s| s.children.is_behind()) {
             return;
         }
@@ -228,12 +229,12 @@ impl Node {
         self.arm(Timer::Review, self.now + REVIEW);
         let Some(stream) = &mut self.stream else { return };
         let limit = self.config.queue_limit.max(stream.channel.block());
-        let nodes = stream.children.nodes();
-        let delays = nodes
-            .iter()
-            .filter_map(|node| self.links.delay(self.now, self.partners.get(*node)?.block_out?));
         let mut load = Load::default();
-        for delay in delays {
+        for node in stream.children.nodes() {
+            let link = self.partners.get(node).and_then(|p| p.block_out);
+            let Some(delay) = link.and_then(|l| self.links.take_delay(self.now, l)) else {
+                continue;
+            };
             load.active += 1;
             load.queued += usize::from(delay > limit);
             load.busy |= delay > limit / 3;
