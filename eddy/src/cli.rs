@@ -3,6 +3,11 @@
 //! optional. [`settings`](crate::settings) merges the two and fills in
 //! defaults.
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "these comments are the help texts, where brackets are brackets"
+)]
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};

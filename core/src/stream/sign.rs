@@ -103,6 +103,13 @@ fn registration_message(channel: &Channel, nonce: u64) -> blake3::Hash {
 /// What a provider signs with.
 pub struct Signer(Signing);
 
+#[cfg_attr(
+    feature = "ghost",
+    expect(
+        clippy::large_enum_variant,
+        reason = "one signer a provider, and the ghost is for tests"
+    )
+)]
 enum Signing {
     Ed25519(SigningKey),
     #[cfg(feature = "ghost")]

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use eddy_core::Delivery;
-use smallvec::SmallVec;
 use eddy_core::stream::block::packets;
+use smallvec::SmallVec;
 
 use crate::output::Outlet;
 use crate::pace::{Clock, Pacer, Timed};

@@ -113,7 +113,7 @@ impl Nodes {
 
     /// Has all nodes leave.
     pub(super) fn stop(&mut self) {
-        self.children.iter_mut().for_each(|c| interrupt(c));
+        self.children.iter_mut().for_each(interrupt);
         let deadline = Instant::now() + LEAVE_WITHIN;
         self.children.iter_mut().for_each(|c| wait(c, deadline));
     }
