@@ -230,11 +230,9 @@ impl Node {
         let Some(stream) = &mut self.stream else { return };
         let limit = self.config.queue_limit.max(stream.channel.block());
         let mut load = Load::default();
-        for node in stream.children.nodes() {
-            let link = self.partners.get(node).and_then(|p| p.block_out);
-            let Some(delay) = link.and_then(|l| self.links.take_delay(self.now, l)) else {
-                continue;
-            };
+        let children = self.partners.iter().filter(|p| stream.children.has_any(p.member.node));
+        for link in children.filter_map(|p| p.block_out) {
+            let Some(delay) = self.links.take_delay(self.now, link) else { continue };
             load.active += 1;
             load.queued += usize::from(delay > limit);
             load.busy |= delay > limit / 3;

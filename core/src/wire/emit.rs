@@ -24,6 +24,8 @@ pub(crate) const NOTHING: u16 = 0xffff;
 pub(crate) const MAP_REPLY: u8 = 1;
 /// A buffer map's flag: paths follow.
 pub(crate) const MAP_PATHS: u8 = 2;
+/// The longest body of a buffer map, in bytes.
+const MAX_MAP: usize = 8 + 1 + 1 + 4 + (2 + 3) * MAX_SUB_STREAMS as usize;
 /// A member's flag: the bootstrap server could dial it.
 pub(crate) const MEMBER_CONNECTABLE: u8 = 1;
 /// A member's flag: it is the provider.
@@ -33,8 +35,7 @@ pub(crate) const MEMBER_PROVIDER: u8 = 2;
 /// grows over its 64 inline bytes; a buffer map of 8 sub-streams does not.
 pub fn encode(message: &Message, out: &mut Head) {
     let start = out.len();
-    out.extend_from_slice(&[0; 4]);
-    out.push(kind_of(message));
+    out.extend_from_slice(&[0, 0, 0, 0, kind_of(message)]);
     Body { start, out }.message(message);
     // A control frame is far shorter than 4 GiB.
     let length = (out.len() - start - 4) as u32;
@@ -196,20 +197,26 @@ impl Body<'_> {
         let count = map.entries.len().min(usize::from(MAX_SUB_STREAMS));
         let entries = &map.entries[..count];
         let paths = map.paths.get(..count).unwrap_or_default();
-        self.u64(map.start.0);
-        self.u8(
-            if map.reply { MAP_REPLY } else { 0 } | if paths.is_empty() { 0 } else { MAP_PATHS }
-        );
-        self.u8(count as u8);
-        for entry in entries {
-            self.u16(offset(map.start, entry.newest));
+        // The commonest message: written on the stack and appended at once.
+        let mut body = [0; MAX_MAP];
+        let (fixed, rest) = body.split_at_mut(8 + 1 + 1);
+        let (offsets, rest) = rest.split_at_mut(2 * count);
+        let (bits, rest) = rest.split_at_mut(4);
+        fixed[..8].copy_from_slice(&map.start.0.to_be_bytes());
+        fixed[8] =
+            if map.reply { MAP_REPLY } else { 0 } | if paths.is_empty() { 0 } else { MAP_PATHS };
+        fixed[9] = count as u8;
+        let mut subscribed = 0;
+        for (j, (entry, bytes)) in entries.iter().zip(offsets.as_chunks_mut().0).enumerate() {
+            *bytes = offset(map.start, entry.newest).to_be_bytes();
+            subscribed |= u32::from(entry.subscribed) << j;
         }
-        let bits = entries.iter().enumerate().map(|(j, e)| u32::from(e.subscribed) << j);
-        self.u32(bits.sum());
-        for path in paths {
-            self.u8(path.hops);
-            self.u16(path.delay);
+        bits.copy_from_slice(&subscribed.to_be_bytes());
+        for (path, bytes) in paths.iter().zip(rest.as_chunks_mut().0) {
+            let [high, low] = path.delay.to_be_bytes();
+            *bytes = [path.hops, high, low];
         }
+        self.bytes(&body[..14 + 2 * count + 3 * paths.len()]);
     }
 
     fn channel(&mut self, channel: &Channel) {

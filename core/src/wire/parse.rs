@@ -15,7 +15,6 @@ use nom::combinator::{all_consuming, cond, map, map_opt, verify};
 use nom::error::ErrorKind;
 use nom::number::complete::{be_u8, be_u16, be_u32, be_u64};
 use nom::{IResult, Parser as _};
-use smallvec::SmallVec;
 
 use crate::id::{ChannelId, NodeId, Seq, SubStream};
 use crate::stream::channel::{
@@ -84,7 +83,16 @@ type Parsed<'a, T> = IResult<&'a [u8], T, ParseError>;
 /// # Errors
 /// A [`ParseError`] if the body is not exactly one message of that type. The
 /// connection has then lost its meaning and should be closed.
+#[inline]
 pub fn message(kind: u8, body: &[u8]) -> Result<Option<Message>, ParseError> {
+    match kind {
+        // Apart, so that the commonest message is inlined and moved little.
+        kind::BUFFER_MAP => Ok(Some(Message::BufferMap(whole(buffer_map, body)?.map()))),
+        _ => other_message(kind, body),
+    }
+}
+
+fn other_message(kind: u8, body: &[u8]) -> Result<Option<Message>, ParseError> {
     let message = match kind {
         kind::HELLO => Message::Hello(whole(hello, body)?),
         kind::REFUSE => Message::Refuse(whole(refuse, body)?),
@@ -101,7 +109,6 @@ pub fn message(kind: u8, body: &[u8]) -> Result<Option<Message>, ParseError> {
         kind::JOIN_REPLY => Message::JoinReply(Box::new(whole(join_reply, body)?)),
         kind::HEARTBEAT => Message::Heartbeat(whole(channel_id, body)?),
         kind::HEARTBEAT_REPLY => Message::HeartbeatReply(whole(heartbeat_reply, body)?),
-        kind::BUFFER_MAP => Message::BufferMap(whole(buffer_map, body)?),
         kind::GOSSIP => Message::Gossip(whole(|i| list(i, MAX_MEMBERS, member), body)?),
         kind::SUBSCRIBE => Message::Subscribe(whole(subscribe, body)?),
         kind::SUBSCRIBE_REPLY => Message::SubscribeReply(whole(subscribe_reply, body)?),
@@ -208,29 +215,51 @@ fn heartbeat_reply(i: &[u8]) -> Parsed<'_, HeartbeatReply> {
     Ok((i, HeartbeatReply { known, viewers, connectable, members }))
 }
 
-fn buffer_map(i: &[u8]) -> Parsed<'_, BufferMap> {
+/// A buffer map's fields, where they lie. The arrays are cut out whole, and
+/// the map is then made in its place: the commonest message by far.
+struct MapFields<'a> {
+    start: Seq,
+    flags: u8,
+    offsets: &'a [[u8; 2]],
+    subscribed: u32,
+    paths: &'a [[u8; 3]],
+}
+
+impl MapFields<'_> {
+    fn map(self) -> BufferMap {
+        let Self { start, flags, offsets, subscribed, paths } = self;
+        let entry = |(j, offset): (usize, &[u8; 2])| MapEntry {
+            newest: match u16::from_be_bytes(*offset) {
+                NOTHING => None,
+                offset => Some(start.plus(offset.into())),
+            },
+            subscribed: subscribed >> j & 1 == 1,
+        };
+        let path =
+            |&[hops, high, low]: &[u8; 3]| Path { hops, delay: u16::from_be_bytes([high, low]) };
+        BufferMap {
+            start,
+            reply: flags & MAP_REPLY != 0,
+            entries: offsets.iter().enumerate().map(entry).collect(),
+            paths: paths.iter().map(path).collect(),
+        }
+    }
+}
+
+fn buffer_map(i: &[u8]) -> Parsed<'_, MapFields<'_>> {
     let (i, (start, flags)) = (seq, flags(MAP_REPLY | MAP_PATHS)).parse(i)?;
     let (i, count) = verify(be_u8, |n| *n <= MAX_SUB_STREAMS).parse(i)?;
-    let (i, newest) = repeat::<_, SmallVec<[_; 8]>>(i, count, |i| newest(i, start))?;
-    let unused = |bits: &u32| u64::from(*bits) >> count == 0;
-    let (i, bits) = map_opt(be_u32, |bits| unused(&bits).then_some(bits)).parse(i)?;
-    let entry = |(j, newest)| MapEntry { newest, subscribed: bits >> j & 1 == 1 };
-    let entries = newest.into_iter().enumerate().map(entry).collect();
-    let (i, paths) = repeat(i, if flags & MAP_PATHS == 0 { 0 } else { count }, path)?;
-    Ok((i, BufferMap { start, reply: flags & MAP_REPLY != 0, entries, paths }))
-}
-
-fn newest(i: &[u8], start: Seq) -> Parsed<'_, Option<Seq>> {
-    map_opt(be_u16, |offset| match offset {
-        NOTHING => Some(None),
-        _ => start.0.checked_add(u64::from(offset)).map(|n| Some(Seq(n))),
-    })
-    .parse(i)
-}
-
-fn path(i: &[u8]) -> Parsed<'_, Path> {
-    let (i, (hops, delay)) = (be_u8, be_u16).parse(i)?;
-    Ok((i, Path { hops, delay }))
+    let (i, (offsets, subscribed)) = (take(2 * count), be_u32).parse(i)?;
+    let (i, paths) = take(if flags & MAP_PATHS == 0 { 0 } else { 3 * count }).parse(i)?;
+    let (offsets, paths) = (offsets.as_chunks().0, paths.as_chunks().0);
+    let past = |offset: &[u8; 2]| {
+        let offset = u16::from_be_bytes(*offset);
+        offset != NOTHING && start.0.checked_add(offset.into()).is_none()
+    };
+    if u64::from(subscribed) >> count != 0 || offsets.iter().any(past) {
+        return meaningless();
+    }
+    Ok((i, MapFields { start, flags, offsets, subscribed, paths }))
 }
 
 fn subscribe(i: &[u8]) -> Parsed<'_, Subscribe> {
