@@ -1,23 +1,21 @@
-//! The child side: where to begin, whom to subscribe to, what came in, what is
-//! missing.
+//! The child side: where to begin, whom to subscribe to, when to look for
+//! another parent.
 
 use core::time::Duration;
 
 use smallvec::SmallVec;
 
 use crate::config::Reselection;
-use crate::event::{Action, Answer, Fault, Notice, Phase, Warning};
-use crate::id::{LinkId, NodeId, Seq, SubStream};
-use crate::link::Role;
+use crate::event::{Notice, Phase, Warning};
+use crate::id::{NodeId, Seq, SubStream};
 use crate::live::clock::StreamClock;
 use crate::live::feeds::{Asked, Feeds};
-use crate::live::playout::{Playout, Step};
+use crate::live::playout::Playout;
 use crate::live::repair::Repair;
 use crate::live::select::{self, View, Views};
 use crate::node::{Dial, Node, Stream, TICK, Timer};
 use crate::partnership::{Partner, Partnership};
-use crate::stream::block::Block;
-use crate::stream::buffer::{BlockBuffer, Inserted};
+use crate::stream::buffer::BlockBuffer;
 use crate::stream::map::Path;
 use crate::time::{Time, micros, signed_micros};
 use crate::wire::message::{Message, Reason, Subscribe, SubscribeReply, Token};
@@ -28,21 +26,12 @@ const ENOUGH_MAPS: usize = 3;
 const MAP_PATIENCE: Duration = Duration::from_millis(150);
 /// A newest block this far above the middle one of all maps is not believed.
 const OUTLIER: Duration = Duration::from_secs(5);
-/// Blocks from further in the future than this are not looked at.
-const FUTURE: Duration = Duration::from_secs(5);
 /// How long a parent that lagged is not asked again.
 const SHUN: Duration = Duration::from_secs(10);
 /// No block for this long after the start: begin again elsewhere.
 const FALSE_START: Duration = Duration::from_secs(3);
 /// A sub-stream without a parent for this long is worth a warning.
 const ORPHANED: Duration = Duration::from_secs(5);
-/// A block this overdue that the provider no longer has, and every partner
-/// denies to have, is given up.
-const UNOBTAINABLE: Duration = Duration::from_secs(1);
-/// A repair that takes longer than this is not waited for in advance.
-const MAX_REPAIR: Duration = Duration::from_millis(750);
-/// Gaps asked for in one look.
-const MAX_GAPS: usize = 64;
 
 impl Node {
     /// Begins, once enough partners told what they hold, or time is up.
@@ -380,7 +369,7 @@ impl Node {
 
     /// Blocks are to come in from a partner: opens the block link with the
     /// token that it gave, if there is none; otherwise one will come.
-    fn want_blocks(&mut self, node: NodeId) {
+    pub(super) fn want_blocks(&mut self, node: NodeId) {
         let Some(p) = self.partners.get_mut(node) else { return };
         if p.block_in.is_none()
             && !p.dialling
@@ -423,271 +412,6 @@ impl Node {
         }
     }
 
-    pub(super) fn on_block(&mut self, link: LinkId, block: Block) {
-        let Some(Role::BlockIn(node)) = self.links.get(link).map(|l| l.role) else {
-            return self.fault(link, Fault::Unexpected);
-        };
-        let (now, seq) = (self.now, block.seq());
-        if let Some(p) = self.partners.get_mut(node) {
-            p.heard = now;
-        }
-        let Some(stream) = &self.stream else { return };
-        let (channel, Some(buffer)) = (&stream.channel, &stream.buffer) else { return };
-        let feed = stream.feeds.get(seq.sub_stream(channel.sub_streams()));
-        let asked_for = feed.is_some_and(|f| f.expects(node)) || stream.repair.expects(seq, node);
-        // While nothing else comes, it may be the provider's clock that leapt.
-        let future = stream.clock.is_steady(now)
-            && now.since(stream.progress) < FUTURE
-            && stream.clock.stream(now).is_some_and(|t| channel.slot_start(seq) > t + FUTURE);
-        if !asked_for || future || seq < buffer.start() {
-            self.stats.unwanted += 1;
-        } else if buffer.holds(seq) {
-            self.stats.duplicates += 1;
-        } else if !stream.verifier.block(seq, &block.payload(), &block.signature()) {
-            self.stats.forged += 1;
-            self.fault(link, Fault::Forged);
-        } else {
-            // What is late must be known for late before the block is there.
-            self.play();
-            self.take_block(block, Some(node));
-            self.play();
-        }
-    }
-
-    /// A new and good block: into the buffer, and on to the children.
-    pub(super) fn take_block(&mut self, block: Block, from: Option<NodeId>) {
-        let now = self.now;
-        let Some(stream) = &mut self.stream else { return };
-        let (channel, Some(buffer)) = (&stream.channel, &mut stream.buffer) else { return };
-        let (seq, slot_end) = (block.seq(), channel.slot_end(block.seq()));
-        let sub = seq.sub_stream(channel.sub_streams());
-        let first = buffer.newest(sub).is_none();
-        if buffer.insert(block.clone()) != Inserted::New {
-            return;
-        }
-        stream.progress = now;
-        if let Some(node) = from {
-            self.note_arrival(seq, slot_end, node);
-        }
-        if first {
-            self.news();
-        }
-        self.push_to_children(&block, sub, from);
-    }
-
-    /// What a block's arrival tells: where the clock stands, how late blocks
-    /// come, who brings them.
-    fn note_arrival(&mut self, seq: Seq, slot_end: Time, node: NodeId) {
-        let now = self.now;
-        let Some(stream) = &mut self.stream else { return };
-        let sub = seq.sub_stream(stream.channel.sub_streams());
-        let pulled = stream.repair.arrived(seq);
-        let stepped = stream.clock.arrived(now, slot_end);
-        if stepped < -signed_micros(self.config.buffer) {
-            // The provider's clock leapt: its stream goes on from here.
-            stream.playout.start_at(seq);
-        } else {
-            stream.playout.clock_stepped(stepped);
-        }
-        let newest = stream.horizon(now).minus(1);
-        if let Some(feed) = stream.feeds.get_mut(sub) {
-            feed.fed |= feed.parent == Some(node);
-        }
-        if let (Some(feed), Some(earliest)) =
-            (stream.feeds.get_mut(sub), stream.clock.local(slot_end))
-            && feed.is_live(seq, newest, node)
-        {
-            stream.playout.arrived(now, earliest);
-            self.stats.arrivals += 1;
-            self.stats.arrival_delay_sum += micros(now.since(slot_end));
-            if !pulled && feed.parent == Some(node) {
-                feed.arrived(now.diff_micros(earliest));
-            }
-        }
-        self.stats.repaired += u64::from(pulled);
-        if let Some(p) = self.partners.get_mut(node) {
-            p.received += 1;
-            p.proved();
-            if p.member.provider {
-                self.stats.from_provider += 1;
-            } else {
-                self.stats.from_peers += 1;
-            }
-        }
-    }
-
-    /// Hands over what is due, and arms the timer for what is not.
-    pub(super) fn play(&mut self) {
-        let now = self.now;
-        let repair = self.repair_time();
-        loop {
-            let Some(stream) = &mut self.stream else { return };
-            let Some(buffer) = &mut stream.buffer else { return };
-            let (channel, clock) = (&stream.channel, &mut stream.clock);
-            let step = stream.playout.poll(now, channel, buffer, clock, repair, &mut self.stats);
-            match step {
-                Step::Deliver(delivery) => {
-                    if self.stats.startup.is_none() {
-                        self.stats.startup = Some(now.since(self.joined_at));
-                        if let Some((ticket, _)) = self.join.take() {
-                            let result = Ok(Answer::Done);
-                            let ended = Notice::Ended { ticket, result };
-                            self.actions.push_back(Action::Notify(ended));
-                        }
-                    }
-                    self.actions.push_back(Action::Deliver(delivery));
-                }
-                Step::Lost(_) => {}
-                Step::Enter(phase) => {
-                    self.actions.push_back(Action::Notify(Notice::Phase(phase)));
-                }
-                Step::Wait(Some(at)) => {
-                    let at = at.max(now + Duration::from_micros(1));
-                    return self.timers.arm(Timer::Playout, at);
-                }
-                Step::Wait(None) => return self.timers.disarm(Timer::Playout),
-            }
-        }
-    }
-
-    /// How long it takes to notice a gap, ask a partner and have the answer,
-    /// or, where a link was reset, to open it again.
-    fn repair_time(&self) -> Duration {
-        if !self.config.repair {
-            return Duration::ZERO;
-        }
-        let slowest = self.partners.iter().filter(|p| p.block_in.is_some()).map(|p| p.rtt()).max();
-        (self.config.repair_after + slowest.unwrap_or_default() * 2 + TICK).min(MAX_REPAIR)
-    }
-
-    /// Asks partners for blocks that should be here and are not.
-    fn pull_gaps(&mut self) {
-        let now = self.now;
-        let Some(stream) = &mut self.stream else { return };
-        let Some(buffer) = &stream.buffer else { return };
-        let (channel, s) = (&stream.channel, stream.channel.sub_streams());
-        let next = stream.playout.next().unwrap_or(buffer.start());
-        stream.repair.forget_before(next);
-        let mut gaps: SmallVec<[Seq; MAX_GAPS]> = SmallVec::new();
-        for (sub, feed) in stream.feeds.iter() {
-            let slack = feed.overdue_after(self.config.repair_after);
-            let mut seq = buffer.first_missing(sub).max(next.align(sub, s));
-            while gaps.len() < MAX_GAPS {
-                let expected = stream.clock.local(channel.slot_end(seq));
-                // A later block of the same sub-stream came: TCP keeps order,
-                // so this one was left out.
-                let passed = seq < buffer.end() && buffer.holds(seq.plus(u64::from(s)));
-                let patience = if passed && feed.parent.is_some() { 0 } else { slack };
-                if expected.is_none_or(|t| now.diff_micros(t) < patience)
-                    || seq >= stream.horizon(now)
-                {
-                    break;
-                }
-                if buffer.is_missing(seq) {
-                    gaps.push(seq);
-                }
-                seq = seq.plus(u64::from(s));
-            }
-        }
-        gaps.sort_unstable();
-        if gaps.is_empty() {
-            return;
-        }
-        let (partners, feeds, rng) = (&self.partners, &stream.feeds, &mut self.rng);
-        let choose = |seq: Seq, tried: &[NodeId]| {
-            let sub = seq.sub_stream(s);
-            let parent = feeds.get(sub).and_then(|f| f.parent);
-            let holds = |p: &&Partner| {
-                let Some(map) = &p.map else { return false };
-                let Some(newest) = map.entry(sub).and_then(|e| e.newest) else { return false };
-                let live = map.path(sub).is_live();
-                let reach = if live { p.reach(now, newest, channel.block()) } else { newest };
-                p.control.is_some() && seq >= map.start && seq <= reach
-            };
-            // Peers before the provider; those at hand before those who must
-            // be dialled; not the parent who did not bring it. At random among
-            // equals, so that not all of a swarm ask the same one.
-            let rank = |p: &Partner| {
-                let node = p.member.node;
-                (p.not_before > now, p.member.provider, p.block_in.is_none(), parent == Some(node))
-            };
-            let able = || partners.iter().filter(|p| !tried.contains(&p.member.node)).filter(holds);
-            let best = able().map(rank).min()?;
-            let equals: SmallVec<[&Partner; 16]> = able().filter(|p| rank(p) == best).collect();
-            let p = rng.pick(&equals)?;
-            let trips = if p.block_in.is_some() { 2 } else { 5 };
-            let patience = p.rtt() * trips + Duration::from_millis(150);
-            // The more were asked in vain, the longer the queues are.
-            Some((p.member.node, patience * (1 + tried.len().min(2) as u32)))
-        };
-        let asks = stream.repair.plan(now, gaps.into_iter(), choose);
-        for (node, seqs) in asks {
-            self.tell(node, &Message::Pull(seqs));
-            self.want_blocks(node);
-        }
-    }
-
-    pub(super) fn on_dont_have(&mut self, link: LinkId, node: NodeId, seqs: &[Seq]) {
-        let now = self.now;
-        let Some(stream) = &mut self.stream else { return };
-        let s = stream.channel.sub_streams();
-        let Some(p) = self.partners.get_mut(node) else { return };
-        let mut lied = false;
-        for &seq in seqs {
-            let was_asked = stream.repair.refused(now, seq, node);
-            // Its window may have slid on since the map.
-            let promised = p.map.as_ref().is_some_and(|m| {
-                m.covers(seq, s) && seq > p.reach(now, m.start, stream.channel.block())
-            });
-            lied |= was_asked && promised && p.lied();
-        }
-        if lied {
-            self.fault(link, Fault::Lied);
-        } else {
-            self.tick_soon();
-        }
-    }
-
-    /// Gives up early on what nobody around us has: the provider was away, or
-    /// we were for longer than anybody's window.
-    fn skip_unobtainable(&mut self) {
-        let now = self.now;
-        let Some(stream) = &mut self.stream else { return };
-        let (Some(buffer), Some(next)) = (&mut stream.buffer, stream.playout.next()) else {
-            return;
-        };
-        let due = stream.clock.local(stream.channel.slot_end(next));
-        if !buffer.is_missing(next) || due.is_none_or(|t| now < t + UNOBTAINABLE) {
-            return;
-        }
-        let (mut certain, mut later) = (false, None);
-        for p in self.partners.iter() {
-            let map = p.map.as_ref().filter(|_| p.control.is_some());
-            // A partner whose link is being mended may have it.
-            let Some(map) = map else { return };
-            if map.start > next && map.newest().is_some() {
-                // Its window begins where the stream goes on; the provider's
-                // word for that is the last one.
-                later = Some(later.map_or(map.start, |l: Seq| l.min(map.start)));
-                certain |= p.member.provider;
-            } else if !stream.repair.was_denied(now, next, p.member.node) {
-                return;
-            }
-        }
-        // Partners may be as late as we are.
-        if !certain && due.is_none_or(|t| now < t + self.config.give_up / 3) {
-            return;
-        }
-        // Without anybody's window, the next block that is here.
-        let ahead = (1..=buffer.capacity()).map(|n| next.plus(n)).take_while(|s| *s < buffer.end());
-        let held = ahead.into_iter().find(|seq| buffer.holds(*seq));
-        let until = held.or(later).filter(|until| *until > next);
-        if let Some(until) = until {
-            stream.playout.skip_to(until, buffer, &mut self.stats);
-            self.play();
-        }
-    }
-
     fn warn_of_orphans(&mut self) {
         let now = self.now;
         let Some(stream) = &mut self.stream else { return };
@@ -698,12 +422,5 @@ impl Node {
             stream.orphaned = Some(now + Duration::from_secs(60));
             self.notify(Notice::Warning(Warning::NoUpload));
         }
-    }
-}
-
-impl Stream {
-    /// No block from here on can exist yet.
-    fn horizon(&self, now: Time) -> Seq {
-        self.clock.stream(now).map_or(Seq(0), |t| self.channel.seq_at(t).plus(1))
     }
 }

@@ -2,12 +2,15 @@
 //! they want into actions and timers; what to want is decided in the parts.
 //!
 //! One file a conversation: `connect` (links and their handshake), `channel`
-//! (the bootstrap server), `mesh` (partners), `feed` (the child side), `serve`
-//! (the parent side), `source` (the provider's input).
+//! (the bootstrap server), `mesh` (partners), `feed` (the child side), `arrive`
+//! (blocks coming in), `mend` (gaps), `serve` (the parent side), `source` (the
+//! provider's input).
 
+mod arrive;
 mod channel;
 mod connect;
 mod feed;
+mod mend;
 mod mesh;
 mod serve;
 mod source;

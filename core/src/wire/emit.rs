@@ -24,8 +24,10 @@ pub(crate) const NOTHING: u16 = 0xffff;
 pub(crate) const MAP_REPLY: u8 = 1;
 /// A buffer map's flag: paths follow.
 pub(crate) const MAP_PATHS: u8 = 2;
+/// A buffer map's bytes without its sub-streams: start, flags, count, bits.
+const MAP_FIXED: usize = 8 + 1 + 1 + 4;
 /// The longest body of a buffer map, in bytes.
-const MAX_MAP: usize = 8 + 1 + 1 + 4 + (2 + 3) * MAX_SUB_STREAMS as usize;
+const MAX_MAP: usize = MAP_FIXED + (2 + 3) * MAX_SUB_STREAMS as usize;
 /// A member's flag: the bootstrap server could dial it.
 pub(crate) const MEMBER_CONNECTABLE: u8 = 1;
 /// A member's flag: it is the provider.
@@ -193,13 +195,14 @@ impl Body<'_> {
         }
     }
 
+    /// The commonest message by far: room for it is made at once.
     fn map(&mut self, map: &BufferMap) {
         let count = map.entries.len().min(usize::from(MAX_SUB_STREAMS));
         let entries = &map.entries[..count];
         let paths = map.paths.get(..count).unwrap_or_default();
-        // The commonest message: written on the stack and appended at once.
-        let mut body = [0; MAX_MAP];
-        let (fixed, rest) = body.split_at_mut(8 + 1 + 1);
+        let at = self.out.len();
+        self.bytes(&[0; MAX_MAP][..MAP_FIXED + 2 * count + 3 * paths.len()]);
+        let (fixed, rest) = self.out[at..].split_at_mut(MAP_FIXED - 4);
         let (offsets, rest) = rest.split_at_mut(2 * count);
         let (bits, rest) = rest.split_at_mut(4);
         fixed[..8].copy_from_slice(&map.start.0.to_be_bytes());
@@ -216,7 +219,6 @@ impl Body<'_> {
             let [high, low] = path.delay.to_be_bytes();
             *bytes = [path.hops, high, low];
         }
-        self.bytes(&body[..14 + 2 * count + 3 * paths.len()]);
     }
 
     fn channel(&mut self, channel: &Channel) {

@@ -15,6 +15,7 @@ use nom::combinator::{all_consuming, cond, map, map_opt, verify};
 use nom::error::ErrorKind;
 use nom::number::complete::{be_u8, be_u16, be_u32, be_u64};
 use nom::{IResult, Parser as _};
+use smallvec::SmallVec;
 
 use crate::id::{ChannelId, NodeId, Seq, SubStream};
 use crate::stream::channel::{
@@ -83,16 +84,7 @@ type Parsed<'a, T> = IResult<&'a [u8], T, ParseError>;
 /// # Errors
 /// A [`ParseError`] if the body is not exactly one message of that type. The
 /// connection has then lost its meaning and should be closed.
-#[inline]
 pub fn message(kind: u8, body: &[u8]) -> Result<Option<Message>, ParseError> {
-    match kind {
-        // Apart, so that the commonest message is inlined and moved little.
-        kind::BUFFER_MAP => Ok(Some(Message::BufferMap(whole(buffer_map, body)?.map()))),
-        _ => other_message(kind, body),
-    }
-}
-
-fn other_message(kind: u8, body: &[u8]) -> Result<Option<Message>, ParseError> {
     let message = match kind {
         kind::HELLO => Message::Hello(whole(hello, body)?),
         kind::REFUSE => Message::Refuse(whole(refuse, body)?),
@@ -109,6 +101,9 @@ fn other_message(kind: u8, body: &[u8]) -> Result<Option<Message>, ParseError> {
         kind::JOIN_REPLY => Message::JoinReply(Box::new(whole(join_reply, body)?)),
         kind::HEARTBEAT => Message::Heartbeat(whole(channel_id, body)?),
         kind::HEARTBEAT_REPLY => Message::HeartbeatReply(whole(heartbeat_reply, body)?),
+        kind::BUFFER_MAP => {
+            return Ok(Some(Message::BufferMap(whole(buffer_map, body)?.map())));
+        }
         kind::GOSSIP => Message::Gossip(whole(|i| list(i, MAX_MEMBERS, member), body)?),
         kind::SUBSCRIBE => Message::Subscribe(whole(subscribe, body)?),
         kind::SUBSCRIBE_REPLY => Message::SubscribeReply(whole(subscribe_reply, body)?),
@@ -237,12 +232,11 @@ impl MapFields<'_> {
         };
         let path =
             |&[hops, high, low]: &[u8; 3]| Path { hops, delay: u16::from_be_bytes([high, low]) };
-        BufferMap {
-            start,
-            reply: flags & MAP_REPLY != 0,
-            entries: offsets.iter().enumerate().map(entry).collect(),
-            paths: paths.iter().map(path).collect(),
-        }
+        let reply = flags & MAP_REPLY != 0;
+        let mut map = BufferMap { start, reply, entries: SmallVec::new(), paths: SmallVec::new() };
+        map.entries.extend(offsets.iter().enumerate().map(entry));
+        map.paths.extend(paths.iter().map(path));
+        map
     }
 }
 

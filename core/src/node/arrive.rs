@@ -1,0 +1,152 @@
+//! What comes in: blocks, from their link to the buffer, the children and the
+//! player.
+
+use core::time::Duration;
+
+use crate::event::{Action, Answer, Fault, Notice};
+use crate::id::{LinkId, NodeId, Seq};
+use crate::link::Role;
+use crate::live::playout::Step;
+use crate::node::{Node, Stream, Timer};
+use crate::stream::block::Block;
+use crate::stream::buffer::Inserted;
+use crate::time::{Time, micros, signed_micros};
+
+/// Blocks from further in the future than this are not looked at.
+const FUTURE: Duration = Duration::from_secs(5);
+
+impl Node {
+    pub(super) fn on_block(&mut self, link: LinkId, block: Block) {
+        let Some(Role::BlockIn(node)) = self.links.get(link).map(|l| l.role) else {
+            return self.fault(link, Fault::Unexpected);
+        };
+        let (now, seq) = (self.now, block.seq());
+        if let Some(p) = self.partners.get_mut(node) {
+            p.heard = now;
+        }
+        let Some(stream) = &self.stream else { return };
+        let (channel, Some(buffer)) = (&stream.channel, &stream.buffer) else { return };
+        let feed = stream.feeds.get(seq.sub_stream(channel.sub_streams()));
+        let asked_for = feed.is_some_and(|f| f.expects(node)) || stream.repair.expects(seq, node);
+        // While nothing else comes, it may be the provider's clock that leapt.
+        let future = stream.clock.is_steady(now)
+            && now.since(stream.progress) < FUTURE
+            && stream.clock.stream(now).is_some_and(|t| channel.slot_start(seq) > t + FUTURE);
+        if !asked_for || future || seq < buffer.start() {
+            self.stats.unwanted += 1;
+        } else if buffer.holds(seq) {
+            self.stats.duplicates += 1;
+        } else if !stream.verifier.block(seq, &block.payload(), &block.signature()) {
+            self.stats.forged += 1;
+            self.fault(link, Fault::Forged);
+        } else {
+            // What is late must be known for late before the block is there.
+            self.play();
+            self.take_block(block, Some(node));
+            self.play();
+        }
+    }
+
+    /// A new and good block: into the buffer, and on to the children.
+    pub(super) fn take_block(&mut self, block: Block, from: Option<NodeId>) {
+        let now = self.now;
+        let Some(stream) = &mut self.stream else { return };
+        let (channel, Some(buffer)) = (&stream.channel, &mut stream.buffer) else { return };
+        let (seq, slot_end) = (block.seq(), channel.slot_end(block.seq()));
+        let sub = seq.sub_stream(channel.sub_streams());
+        let first = buffer.newest(sub).is_none();
+        if buffer.insert(block.clone()) != Inserted::New {
+            return;
+        }
+        stream.progress = now;
+        if let Some(node) = from {
+            self.note_arrival(seq, slot_end, node);
+        }
+        if first {
+            self.news();
+        }
+        self.push_to_children(&block, sub, from);
+    }
+
+    /// What a block's arrival tells: where the clock stands, how late blocks
+    /// come, who brings them.
+    fn note_arrival(&mut self, seq: Seq, slot_end: Time, node: NodeId) {
+        let now = self.now;
+        let Some(stream) = &mut self.stream else { return };
+        let sub = seq.sub_stream(stream.channel.sub_streams());
+        let pulled = stream.repair.arrived(seq);
+        let stepped = stream.clock.arrived(now, slot_end);
+        if stepped < -signed_micros(self.config.buffer) {
+            // The provider's clock leapt: its stream goes on from here.
+            stream.playout.start_at(seq);
+        } else {
+            stream.playout.clock_stepped(stepped);
+        }
+        let newest = stream.horizon(now).minus(1);
+        if let Some(feed) = stream.feeds.get_mut(sub) {
+            feed.fed |= feed.parent == Some(node);
+        }
+        if let (Some(feed), Some(earliest)) =
+            (stream.feeds.get_mut(sub), stream.clock.local(slot_end))
+            && feed.is_live(seq, newest, node)
+        {
+            stream.playout.arrived(now, earliest);
+            self.stats.arrivals += 1;
+            self.stats.arrival_delay_sum += micros(now.since(slot_end));
+            if !pulled && feed.parent == Some(node) {
+                feed.arrived(now.diff_micros(earliest));
+            }
+        }
+        self.stats.repaired += u64::from(pulled);
+        if let Some(p) = self.partners.get_mut(node) {
+            p.received += 1;
+            p.proved();
+            if p.member.provider {
+                self.stats.from_provider += 1;
+            } else {
+                self.stats.from_peers += 1;
+            }
+        }
+    }
+
+    /// Hands over what is due, and arms the timer for what is not.
+    pub(super) fn play(&mut self) {
+        let now = self.now;
+        let repair = self.repair_time();
+        loop {
+            let Some(stream) = &mut self.stream else { return };
+            let Some(buffer) = &mut stream.buffer else { return };
+            let (channel, clock) = (&stream.channel, &mut stream.clock);
+            let step = stream.playout.poll(now, channel, buffer, clock, repair, &mut self.stats);
+            match step {
+                Step::Deliver(delivery) => {
+                    if self.stats.startup.is_none() {
+                        self.stats.startup = Some(now.since(self.joined_at));
+                        if let Some((ticket, _)) = self.join.take() {
+                            let result = Ok(Answer::Done);
+                            let ended = Notice::Ended { ticket, result };
+                            self.actions.push_back(Action::Notify(ended));
+                        }
+                    }
+                    self.actions.push_back(Action::Deliver(delivery));
+                }
+                Step::Lost(_) => {}
+                Step::Enter(phase) => {
+                    self.actions.push_back(Action::Notify(Notice::Phase(phase)));
+                }
+                Step::Wait(Some(at)) => {
+                    let at = at.max(now + Duration::from_micros(1));
+                    return self.timers.arm(Timer::Playout, at);
+                }
+                Step::Wait(None) => return self.timers.disarm(Timer::Playout),
+            }
+        }
+    }
+}
+
+impl Stream {
+    /// No block from here on can exist yet.
+    pub(super) fn horizon(&self, now: Time) -> Seq {
+        self.clock.stream(now).map_or(Seq(0), |t| self.channel.seq_at(t).plus(1))
+    }
+}

@@ -1,0 +1,159 @@
+//! Mending: gaps are pulled from partners, and what nobody has is given up.
+
+use core::time::Duration;
+
+use smallvec::SmallVec;
+
+use crate::event::Fault;
+use crate::id::{LinkId, NodeId, Seq};
+use crate::node::{Node, TICK};
+use crate::partnership::Partner;
+use crate::wire::message::Message;
+
+/// A block this overdue that the provider no longer has, and every partner
+/// denies to have, is given up.
+const UNOBTAINABLE: Duration = Duration::from_secs(1);
+/// A repair that takes longer than this is not waited for in advance.
+const MAX_REPAIR: Duration = Duration::from_millis(750);
+/// Gaps asked for in one look.
+const MAX_GAPS: usize = 64;
+
+impl Node {
+    /// How long it takes to notice a gap, ask a partner and have the answer,
+    /// or, where a link was reset, to open it again.
+    pub(super) fn repair_time(&self) -> Duration {
+        if !self.config.repair {
+            return Duration::ZERO;
+        }
+        let slowest = self.partners.iter().filter(|p| p.block_in.is_some()).map(|p| p.rtt()).max();
+        (self.config.repair_after + slowest.unwrap_or_default() * 2 + TICK).min(MAX_REPAIR)
+    }
+
+    /// Asks partners for blocks that should be here and are not.
+    pub(super) fn pull_gaps(&mut self) {
+        let now = self.now;
+        let Some(stream) = &mut self.stream else { return };
+        let Some(buffer) = &stream.buffer else { return };
+        let (channel, s) = (&stream.channel, stream.channel.sub_streams());
+        let next = stream.playout.next().unwrap_or(buffer.start());
+        stream.repair.forget_before(next);
+        let mut gaps: SmallVec<[Seq; MAX_GAPS]> = SmallVec::new();
+        for (sub, feed) in stream.feeds.iter() {
+            let slack = feed.overdue_after(self.config.repair_after);
+            let mut seq = buffer.first_missing(sub).max(next.align(sub, s));
+            while gaps.len() < MAX_GAPS {
+                let expected = stream.clock.local(channel.slot_end(seq));
+                // A later block of the same sub-stream came: TCP keeps order,
+                // so this one was left out.
+                let passed = seq < buffer.end() && buffer.holds(seq.plus(u64::from(s)));
+                let patience = if passed && feed.parent.is_some() { 0 } else { slack };
+                if expected.is_none_or(|t| now.diff_micros(t) < patience)
+                    || seq >= stream.horizon(now)
+                {
+                    break;
+                }
+                if buffer.is_missing(seq) {
+                    gaps.push(seq);
+                }
+                seq = seq.plus(u64::from(s));
+            }
+        }
+        gaps.sort_unstable();
+        if gaps.is_empty() {
+            return;
+        }
+        let (partners, feeds, rng) = (&self.partners, &stream.feeds, &mut self.rng);
+        let choose = |seq: Seq, tried: &[NodeId]| {
+            let sub = seq.sub_stream(s);
+            let parent = feeds.get(sub).and_then(|f| f.parent);
+            let holds = |p: &&Partner| {
+                let Some(map) = &p.map else { return false };
+                let Some(newest) = map.entry(sub).and_then(|e| e.newest) else { return false };
+                let live = map.path(sub).is_live();
+                let reach = if live { p.reach(now, newest, channel.block()) } else { newest };
+                p.control.is_some() && seq >= map.start && seq <= reach
+            };
+            // Peers before the provider; those at hand before those who must
+            // be dialled; not the parent who did not bring it. At random among
+            // equals, so that not all of a swarm ask the same one.
+            let rank = |p: &Partner| {
+                let node = p.member.node;
+                (p.not_before > now, p.member.provider, p.block_in.is_none(), parent == Some(node))
+            };
+            let able = || partners.iter().filter(|p| !tried.contains(&p.member.node)).filter(holds);
+            let best = able().map(rank).min()?;
+            let equals: SmallVec<[&Partner; 16]> = able().filter(|p| rank(p) == best).collect();
+            let p = rng.pick(&equals)?;
+            let trips = if p.block_in.is_some() { 2 } else { 5 };
+            let patience = p.rtt() * trips + Duration::from_millis(150);
+            // The more were asked in vain, the longer the queues are.
+            Some((p.member.node, patience * (1 + tried.len().min(2) as u32)))
+        };
+        let asks = stream.repair.plan(now, gaps.into_iter(), choose);
+        for (node, seqs) in asks {
+            self.tell(node, &Message::Pull(seqs));
+            self.want_blocks(node);
+        }
+    }
+
+    pub(super) fn on_dont_have(&mut self, link: LinkId, node: NodeId, seqs: &[Seq]) {
+        let now = self.now;
+        let Some(stream) = &mut self.stream else { return };
+        let s = stream.channel.sub_streams();
+        let Some(p) = self.partners.get_mut(node) else { return };
+        let mut lied = false;
+        for &seq in seqs {
+            let was_asked = stream.repair.refused(now, seq, node);
+            // Its window may have slid on since the map.
+            let promised = p.map.as_ref().is_some_and(|m| {
+                m.covers(seq, s) && seq > p.reach(now, m.start, stream.channel.block())
+            });
+            lied |= was_asked && promised && p.lied();
+        }
+        if lied {
+            self.fault(link, Fault::Lied);
+        } else {
+            self.tick_soon();
+        }
+    }
+
+    /// Gives up early on what nobody around us has: the provider was away, or
+    /// we were for longer than anybody's window.
+    pub(super) fn skip_unobtainable(&mut self) {
+        let now = self.now;
+        let Some(stream) = &mut self.stream else { return };
+        let (Some(buffer), Some(next)) = (&mut stream.buffer, stream.playout.next()) else {
+            return;
+        };
+        let due = stream.clock.local(stream.channel.slot_end(next));
+        if !buffer.is_missing(next) || due.is_none_or(|t| now < t + UNOBTAINABLE) {
+            return;
+        }
+        let (mut certain, mut later) = (false, None);
+        for p in self.partners.iter() {
+            let map = p.map.as_ref().filter(|_| p.control.is_some());
+            // A partner whose link is being mended may have it.
+            let Some(map) = map else { return };
+            if map.start > next && map.newest().is_some() {
+                // Its window begins where the stream goes on; the provider's
+                // word for that is the last one.
+                later = Some(later.map_or(map.start, |l: Seq| l.min(map.start)));
+                certain |= p.member.provider;
+            } else if !stream.repair.was_denied(now, next, p.member.node) {
+                return;
+            }
+        }
+        // Partners may be as late as we are.
+        if !certain && due.is_none_or(|t| now < t + self.config.give_up / 3) {
+            return;
+        }
+        // Without anybody's window, the next block that is here.
+        let ahead = (1..=buffer.capacity()).map(|n| next.plus(n)).take_while(|s| *s < buffer.end());
+        let held = ahead.into_iter().find(|seq| buffer.holds(*seq));
+        let until = held.or(later).filter(|until| *until > next);
+        if let Some(until) = until {
+            stream.playout.skip_to(until, buffer, &mut self.stats);
+            self.play();
+        }
+    }
+}
