@@ -12,8 +12,8 @@ const WARM: u64 = 400;
 const ROUNDS: u64 = 600;
 
 /// What reports may allocate in that minute: the counters for the application
-/// once a second, gossip every 5 s, the members to remember every 30 s. Each
-/// makes a list or a box for somebody else to keep.
+/// once a second, gossip every 5 s, the members to remember every 30 s. Each is a
+/// box or a list of members.
 const REPORTS: u64 = 100;
 
 /// What was done at a wake, as far as it shows.

@@ -335,4 +335,6 @@ pub enum Warning {
     InputBack,
     /// No partner with room for us: the mesh lacks upload.
     NoUpload,
+    /// No partner has a way to the provider: it went away, or we are cut off.
+    NoProvider,
 }

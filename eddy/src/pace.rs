@@ -110,6 +110,10 @@ impl Pacer {
         match taken {
             Ok(()) => self.stuck = false,
             Err(TrySendError::Full(block)) => {
+                // A player that stops reading may go away without reading on.
+                if let Ok(result) = self.ended.try_recv() {
+                    return result.and(Err(io::ErrorKind::BrokenPipe.into()));
+                }
                 self.counters.count_lost(block.packets.len());
                 if !self.stuck {
                     tracing::warn!(
@@ -323,6 +327,32 @@ mod tests {
         pacer.push(vec![packet(None, 9)]).unwrap();
         reader.read_exact(&mut taken[..1316]).unwrap();
         assert_eq!((taken[0], counters.lost(), counters.packets()), (9, 100, 501));
+    }
+
+    #[test]
+    fn a_player_that_stops_and_then_goes_is_a_broken_pipe_too() {
+        let (reader, writer) = io::pipe().unwrap();
+        let (hand, clock) = hand_clock();
+        let mut pacer =
+            Pacer::new(Outlet::for_test(writer), clock, Duration::from_secs(1)).unwrap();
+        let block = || (0..100).map(|n| packet(Some(Time::from_secs(1_000)), n)).collect();
+        (0..4).for_each(|_| pacer.push(block()).unwrap());
+        let asked = Instant::now();
+        while pacer.shared.head.load(Ordering::Relaxed) == IDLE {
+            assert!(asked.elapsed() < PATIENCE, "the pacer took nothing within 5 s");
+            thread::sleep(Duration::from_millis(1));
+        }
+        *hand.lock().unwrap() = Time::from_secs(1_060);
+        pacer.push(block()).unwrap();
+        drop(reader);
+        let error = loop {
+            if let Err(e) = pacer.push(block()) {
+                break e;
+            }
+            assert!(asked.elapsed() < PATIENCE, "no error within 5 s");
+            thread::sleep(Duration::from_millis(1));
+        };
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[test]

@@ -74,8 +74,16 @@ pub enum StateError {
         /// Where the pin is.
         path: PathBuf,
     },
+    /// Another process sends this channel.
+    InUse(PathBuf),
     /// The system has no random numbers.
     Entropy(getrandom::Error),
+}
+
+/// The right to send a channel, as long as this is kept.
+#[derive(Debug)]
+pub struct Claim {
+    _locked: fs::File,
 }
 
 impl fmt::Display for StateError {
@@ -86,6 +94,9 @@ impl fmt::Display for StateError {
             }
             Self::Read(path, e) => write!(f, "cannot read {}: {e}", path.display()),
             Self::Write(path, e) => write!(f, "cannot write {}: {e}", path.display()),
+            Self::InUse(path) => {
+                write!(f, "another process sends this channel: it holds {}", path.display())
+            }
             Self::NotAKey(path) => {
                 write!(f, "{} does not hold a key of 64 hexadecimal digits", path.display())
             }
@@ -116,6 +127,9 @@ impl StateError {
                 "somebody may be posing as the provider; if the new key is right, delete {}",
                 path.display()
             ),
+            Self::InUse(_) => {
+                "stop the other one, or give this one another --channel or --state DIR".into()
+            }
             Self::Entropy(_) => "run it on a system with a random number generator".into(),
         }
     }
@@ -210,14 +224,33 @@ impl State {
 
     /// The mark of the sequence numbers used in a channel.
     pub fn sequence(&self, channel: &Channel) -> SequenceMark {
-        let name = format!("{}_{}", file_name(channel.provider()), file_name(channel.name()));
-        let path = self.dir.join("sequences").join(name + ".json");
+        let path = self.of_channel(channel, ".json");
         let mark: Option<Mark> = tolerant(&path);
         SequenceMark {
             path,
             channel: channel.clone(),
             kept: mark.map(|mark| Time::from_micros(mark.stream_time_us)),
         }
+    }
+
+    /// Claims a channel for this process: two that number the same channel's
+    /// blocks would send two streams under one signature.
+    ///
+    /// # Errors
+    /// [`StateError::InUse`] if another process has it.
+    pub fn claim(&self, channel: &Channel) -> Result<Claim, StateError> {
+        let path = self.of_channel(channel, ".lock");
+        let file = fs::File::create(&path).map_err(|e| StateError::Write(path.clone(), e))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Claim { _locked: file }),
+            Err(fs::TryLockError::WouldBlock) => Err(StateError::InUse(path)),
+            Err(fs::TryLockError::Error(e)) => Err(StateError::Write(path, e)),
+        }
+    }
+
+    fn of_channel(&self, channel: &Channel, ending: &str) -> PathBuf {
+        let name = format!("{}_{}", file_name(channel.provider()), file_name(channel.name()));
+        self.dir.join("sequences").join(name + ending)
     }
 
     fn path(&self, folder: &str, name: &Name, extension: &str) -> PathBuf {
@@ -503,6 +536,18 @@ mod tests {
         // 40 ms slot 1000 ends at 40.04 s: slot 2001 of 20 ms, slot 40 of 1 s.
         assert_eq!(state.sequence(&channel(20)).last(), Some(Seq(2_001)));
         assert_eq!(state.sequence(&channel(1_000)).last(), Some(Seq(40)));
+    }
+
+    #[test]
+    fn a_channel_is_claimed_by_one_at_a_time() {
+        let folder = Folder::new();
+        let state = folder.open();
+        let channel = channel(40);
+        let claim = state.claim(&channel).unwrap();
+        let refused = state.claim(&channel).unwrap_err();
+        assert!(refused.to_string().starts_with("another process sends this channel"));
+        drop(claim);
+        assert!(state.claim(&channel).is_ok());
     }
 
     #[test]

@@ -420,7 +420,14 @@ impl Node {
             stream.orphaned = None;
         } else if now.since(*stream.orphaned.get_or_insert(now)) > ORPHANED {
             stream.orphaned = Some(now + Duration::from_secs(60));
-            self.notify(Notice::Warning(Warning::NoUpload));
+            let leads = |p: &Partner| {
+                p.map.as_ref().is_some_and(|m| m.paths.iter().any(|path| path.is_live()))
+            };
+            let warning = match self.config.paths && !self.partners.iter().any(leads) {
+                true => Warning::NoProvider,
+                false => Warning::NoUpload,
+            };
+            self.notify(Notice::Warning(warning));
         }
     }
 }

@@ -195,14 +195,13 @@ impl Body<'_> {
         }
     }
 
-    /// The commonest message by far: room for it is made at once.
+    /// The commonest message by far: written on the stack and appended at once.
     fn map(&mut self, map: &BufferMap) {
         let count = map.entries.len().min(usize::from(MAX_SUB_STREAMS));
         let entries = &map.entries[..count];
         let paths = map.paths.get(..count).unwrap_or_default();
-        let at = self.out.len();
-        self.bytes(&[0; MAX_MAP][..MAP_FIXED + 2 * count + 3 * paths.len()]);
-        let (fixed, rest) = self.out[at..].split_at_mut(MAP_FIXED - 4);
+        let mut body = [0; MAX_MAP];
+        let (fixed, rest) = body.split_at_mut(MAP_FIXED - 4);
         let (offsets, rest) = rest.split_at_mut(2 * count);
         let (bits, rest) = rest.split_at_mut(4);
         fixed[..8].copy_from_slice(&map.start.0.to_be_bytes());
@@ -219,6 +218,7 @@ impl Body<'_> {
             let [high, low] = path.delay.to_be_bytes();
             *bytes = [path.hops, high, low];
         }
+        self.bytes(&body[..MAP_FIXED + 2 * count + 3 * paths.len()]);
     }
 
     fn channel(&mut self, channel: &Channel) {

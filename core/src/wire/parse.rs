@@ -102,6 +102,7 @@ pub fn message(kind: u8, body: &[u8]) -> Result<Option<Message>, ParseError> {
         kind::HEARTBEAT => Message::Heartbeat(whole(channel_id, body)?),
         kind::HEARTBEAT_REPLY => Message::HeartbeatReply(whole(heartbeat_reply, body)?),
         kind::BUFFER_MAP => {
+            // Large and frequent: not by way of `message`, which would move it once more.
             return Ok(Some(Message::BufferMap(whole(buffer_map, body)?.map())));
         }
         kind::GOSSIP => Message::Gossip(whole(|i| list(i, MAX_MEMBERS, member), body)?),

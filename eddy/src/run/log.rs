@@ -110,6 +110,10 @@ fn warning_text(warning: Warning) -> String {
              --max-upload, or a lower bit rate, would help"
                 .into()
         }
+        Warning::NoProvider => {
+            "no word from the provider: it ended the channel, or lost its network; waiting for it"
+                .into()
+        }
         other => format!("{other:?}"),
     }
 }

@@ -52,6 +52,7 @@ pub fn provider(
 
     let clock = Clock::start();
     let start = clock.now();
+    let _claim = state.claim(&channel)?;
     let mut numbers = Numbers::new(state.sequence(&channel), channel.clone(), start);
     let machine =
         Node::provider(config, channel.clone(), signer, servers, numbers.last, seed()?, start)?;
@@ -101,6 +102,12 @@ fn follow(
                 if ticket >= PACKETS =>
             {
                 refused.count(refusal);
+            }
+            Ok(Told::Notice(_, Notice::NameTaken(name))) => {
+                return Err(RunError::new(
+                    format!("the channel name {name} belongs to another provider's key"),
+                    "give another name with --channel, or the key's own --state DIR",
+                ));
             }
             Ok(Told::Notice(_, notice)) => {
                 log::notice("provider", "sending goes on", &notice);

@@ -61,12 +61,12 @@ struct Run {
 /// # Errors
 /// [`RunError`] if a process or a socket cannot be had.
 pub fn bench(_global: &GlobalSettings, own: &SwarmSettings, ui: &Ui) -> Result<ExitCode, RunError> {
-    ui.result(HEADER, &serde_json::json!({ "columns": COLUMNS }));
+    ui.result(&format!("{HEADER}\n"), &serde_json::json!({ "columns": COLUMNS }));
     let mut good = true;
     for number in 0..own.runs {
         let run = swarm(own, number)?;
         good &= run.served == own.viewers as usize && run.lost == 0 && run.disordered == 0;
-        ui.result(&run.line(), &run);
+        ui.result(&format!("{}\n", run.line()), &run);
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
