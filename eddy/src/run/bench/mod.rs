@@ -4,11 +4,12 @@
 mod process;
 mod traffic;
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use eddy_runtime_mio::Sockets;
 use serde::Serialize;
 
 use super::RunError;
@@ -104,8 +105,7 @@ impl Run {
 
 fn swarm(own: &SwarmSettings, number: u32) -> Result<Run, RunError> {
     let epoch = Instant::now();
-    let server = free_port()?;
-    let input = free_port()?;
+    let [server, input] = free_ports()?;
     let mut nodes = Nodes::new(number)?;
     nodes.start("bootstrap", &["bootstrap", "--listen", &server.to_string()])?;
     let source = nodes.start(
@@ -220,10 +220,12 @@ fn viewer(server: &SocketAddr, player: SocketAddr) -> Vec<String> {
     ]
 }
 
-/// An address on loopback whose port is free for TCP and UDP just now.
-fn free_port() -> Result<SocketAddr, RunError> {
-    let tried = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|s| s.local_addr());
-    tried.map_err(|e| {
+/// Two addresses on loopback whose ports are free for TCP and UDP just now.
+/// Connections of an earlier run may still hold a port for TCP alone.
+fn free_ports() -> Result<[SocketAddr; 2], RunError> {
+    let bind = || Sockets::bind((Ipv4Addr::LOCALHOST, 0).into());
+    let both = bind().and_then(|a| Ok([a.local_addr(), bind()?.local_addr()]));
+    both.map_err(|e| {
         RunError::new(format!("cannot get a port on loopback: {e}"), "close other programs")
     })
 }

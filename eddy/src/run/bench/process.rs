@@ -35,6 +35,8 @@ pub(super) struct Nodes {
     program: PathBuf,
     dir: PathBuf,
     children: Vec<Child>,
+    /// The logs of a failure are worth more than a tidy folder.
+    keep: bool,
 }
 
 impl Nodes {
@@ -48,7 +50,7 @@ impl Nodes {
             let what = format!("cannot make the folder {}: {e}", dir.display());
             RunError::new(what, "set TMPDIR to a folder that can be written")
         })?;
-        Ok(Self { program, dir, children: Vec::new() })
+        Ok(Self { program, dir, children: Vec::new(), keep: false })
     }
 
     /// Starts a node with a log and a state folder of its own; its number.
@@ -75,7 +77,7 @@ impl Nodes {
 
     /// Waits until the bootstrap server lists a channel.
     pub(super) fn wait_for_channel(
-        &self,
+        &mut self,
         server: &SocketAddr,
         channel: &str,
     ) -> Result<(), RunError> {
@@ -93,6 +95,7 @@ impl Nodes {
             }
             thread::sleep(Duration::from_millis(50));
         }
+        self.keep = true;
         let what = format!("the channel was not listed within {LISTED_WITHIN:?}");
         Err(RunError::new(what, format!("the logs in {} may tell why", self.dir.display())))
     }
@@ -122,8 +125,7 @@ impl Nodes {
 impl Drop for Nodes {
     fn drop(&mut self) {
         self.stop();
-        // The logs of a failure are worth more than a tidy folder.
-        if !thread::panicking() {
+        if !self.keep {
             drop(fs::remove_dir_all(&self.dir));
         }
     }
