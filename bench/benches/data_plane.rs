@@ -16,7 +16,7 @@ use eddy_bench::node::{Running, config, join};
 use eddy_bench::peer::{self, Connection, Parent};
 use eddy_bench::raw::{self, Check};
 use eddy_bench::sink::Sink;
-use eddy_bench::stream::{Blocks, FIRST, channel, signer};
+use eddy_bench::stream::{Blocks, FIRST, SUB_STREAMS, channel, signer};
 use eddy_bench::table::{self, Target, gigabytes, row};
 use eddy_core::node::Node;
 use eddy_core::stream::sign::Verifier;
@@ -106,6 +106,9 @@ impl Relay {
         node.command(Ticket(1), join(&channel, vec![parent.member()?]))?;
         let (control, source, first) = parent.adopt()?;
         assert_eq!(first, BEGIN, "the node begins where the script expects");
+        // A parent that brings nothing is left, and a node without one serves nobody.
+        let round = u64::from(SUB_STREAMS).min(self.warm);
+        (0..round).try_for_each(|n| self.blocks.write(BEGIN, n, &source))?;
         let mut controls = vec![control];
         let mut sinks = Vec::new();
         for n in 0..self.fan {
@@ -114,7 +117,7 @@ impl Relay {
             sinks.push(blocks);
         }
         let sink = Sink::start(sinks)?;
-        self.feed(&source, &sink, 0..self.warm, Duration::ZERO)?;
+        self.feed(&source, &sink, round..self.warm, Duration::ZERO)?;
         let before = node.cpu()?;
         self.feed(&source, &sink, self.warm..self.warm + self.count, self.interval)?;
         let cost = node.cpu()?.saturating_sub(before);

@@ -208,6 +208,9 @@ pub fn child(of: SocketAddr, channel: &Channel, n: u32) -> io::Result<(Connectio
     let mut control = partner(of, channel, n)?;
     let token =
         control.hear(|m| if let Message::BlockLink(token) = m { Some(token) } else { None })?;
+    // At once: of many tokens a node honours only the last few.
+    let mut blocks = Connection::dial(of, node(n), Purpose::Block(token))?;
+    blocks.hear_hello()?;
     for j in 0..SUB_STREAMS {
         let sub = SubStream(j);
         let subscribe = Message::Subscribe(Subscribe { sub, from: FIRST, window: WINDOW });
@@ -222,8 +225,6 @@ pub fn child(of: SocketAddr, channel: &Channel, n: u32) -> io::Result<(Connectio
             thread::sleep(RETRY);
         }
     }
-    let mut blocks = Connection::dial(of, node(n), Purpose::Block(token))?;
-    blocks.hear_hello()?;
     Ok((control, blocks.into_stream()))
 }
 
