@@ -24,8 +24,9 @@ pub struct Stats {
     pub payload: u64,
     /// From the join command to the first block handed over.
     pub startup: Option<Duration>,
-    /// How far play-out is behind the provider, not counting the fastest path
-    /// from it, which nobody can know without synchronised clocks.
+    /// How long after it came to the provider a packet is played, not counting
+    /// the fastest path between the two, which nobody can know without
+    /// synchronised clocks.
     pub playout_delay: Option<Duration>,
     /// How far the newest block here is ahead of play-out.
     pub buffered: Duration,

@@ -14,7 +14,7 @@ use crate::wire::message::Message;
 /// denies to have, is given up.
 const UNOBTAINABLE: Duration = Duration::from_secs(1);
 /// A repair that takes longer than this is not waited for in advance.
-const MAX_REPAIR: Duration = Duration::from_millis(750);
+const MAX_REPAIR: Duration = Duration::from_millis(600);
 /// Gaps asked for in one look.
 const MAX_GAPS: usize = 64;
 

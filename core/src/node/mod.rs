@@ -269,7 +269,8 @@ impl Node {
             stats.children = stream.children.len() as u32;
             stats.upload_slots = stream.children.budget() as u32;
             stats.parents = stream.feeds.iter().map(|(_, f)| f.parent).collect();
-            stats.playout_delay = stream.playout.delay();
+            // A packet waits for the end of its slot, too.
+            stats.playout_delay = stream.playout.delay().map(|d| d + stream.channel.block());
             if let (Some(next), Some(buffer)) = (stream.playout.next(), &stream.buffer) {
                 let ahead = buffer.highest().map_or(0, |h| h.plus(1).0.saturating_sub(next.0));
                 let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
