@@ -231,7 +231,11 @@ impl Node {
         // Who is far behind where we are cannot bring what we miss.
         let least = match instead_of {
             Some(_) => missing,
-            None => missing.minus(stream.channel.blocks_in(OUTLIER)),
+            // One round behind is not behind: its next block is the one we miss.
+            None => {
+                let round = u64::from(stream.channel.sub_streams());
+                missing.minus(stream.channel.blocks_in(OUTLIER).max(round))
+            }
         };
         let allowed = |v: &View<'_>| {
             !stream.children.has(v.node, sub)
