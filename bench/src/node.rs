@@ -13,8 +13,8 @@ use eddy_core::stats::Stats;
 use eddy_core::stream::channel::Channel;
 use eddy_core::stream::sign::Verifier;
 use eddy_core::wire::message::Member;
-use eddy_core::{Command, Delivery, Join, Notice, Ticket, Time};
-use eddy_runtime_mio::{Clock, Driver, Handle, Host, Sockets};
+use eddy_core::{Command, Delivery, Host, Join, Notice, Ticket, Time};
+use eddy_runtime_mio::{Clock, Driver, Handle, Sockets};
 
 use crate::cpu::thread_cpu;
 

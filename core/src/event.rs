@@ -30,6 +30,17 @@ pub trait Machine {
     fn poll(&mut self) -> Output;
 }
 
+/// What of a machine's actions is neither socket nor timer: the program's part,
+/// the same for every driver. Called on the driver's thread, in the order of
+/// the actions: what takes long belongs elsewhere, for meanwhile nothing else
+/// moves.
+pub trait Host {
+    /// Takes a block for the player ([`Action::Deliver`]).
+    fn deliver(&mut self, now: Time, delivery: Delivery);
+    /// Takes a word for the application ([`Action::Notify`]).
+    fn notify(&mut self, now: Time, notice: Notice);
+}
+
 /// The answer of [`Machine::poll`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {

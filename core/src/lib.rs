@@ -178,7 +178,7 @@
 //!
 //! | module | what it owns |
 //! |---|---|
-//! | [`event`] | the whole vocabulary: `Machine`, `Event`, `Command`, `Action`, `Notice`; re-exported here |
+//! | [`event`] | the whole vocabulary: `Machine`, `Host`, `Event`, `Command`, `Action`, `Notice`; re-exported here |
 //! | [`node`] | provider and viewer: routes events to the parts below, turns what they want into actions and timers |
 //! | [`bootstrap`] | the bootstrap server |
 //! | [`config`] | every parameter, validated; the presets `default` and `report` |

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use eddy_core::{Action, Delivery, DialId, Event, LinkId, Machine, Notice, Output, Time};
+use eddy_core::{Action, DialId, Event, Host, LinkId, Machine, Output, Time};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
@@ -30,16 +30,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const LISTENER: Token = Token(usize::MAX);
 const DATAGRAMS: Token = Token(usize::MAX - 1);
 const COMMANDS: Token = Token(usize::MAX - 2);
-
-/// What of a machine's actions is neither socket nor timer. Called on the
-/// driver's thread, in the order of the actions: what takes long belongs
-/// elsewhere, for meanwhile nothing else moves.
-pub trait Host {
-    /// Takes a block for the player.
-    fn deliver(&mut self, now: Time, delivery: Delivery);
-    /// Takes a word for the application.
-    fn notify(&mut self, now: Time, notice: Notice);
-}
 
 /// Runs one machine. Dropping it closes every connection.
 #[derive(Debug)]

@@ -8,8 +8,8 @@
 //! nothing else.
 //!
 //! ```no_run
-//! use eddy_core::{Delivery, Machine, Notice, Time};
-//! use eddy_runtime_mio::{Clock, Driver, Host, Sockets};
+//! use eddy_core::{Delivery, Host, Machine, Notice, Time};
+//! use eddy_runtime_mio::{Clock, Driver, Sockets};
 //! use std::{io, net::SocketAddr, thread};
 //!
 //! struct Screen;
@@ -59,6 +59,6 @@ mod link;
 mod sockets;
 
 pub use clock::Clock;
-pub use driver::{Driver, Host};
+pub use driver::Driver;
 pub use handle::{Full, Handle};
 pub use sockets::Sockets;

@@ -7,10 +7,11 @@ use std::sync::mpsc;
 
 use bytes::Bytes;
 use common::{BELL, Heard, Node, PATIENCE, pattern};
+use eddy_core::Host;
 use eddy_core::{
     Action, Command, Delivery, Event, Machine, Notice, Output, Phase, Seq, Ticket, Time, Warning,
 };
-use eddy_runtime_mio::{Clock, Driver, Full, Host, Sockets};
+use eddy_runtime_mio::{Clock, Driver, Full, Sockets};
 
 #[test]
 fn datagrams_go_both_ways() {

@@ -6,8 +6,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use eddy_core::{Command, Delivery, Machine, Notice, Ticket, Time};
-use eddy_runtime_mio::{Clock, Driver, Full, Handle, Host, Sockets};
+use eddy_core::{Command, Delivery, Host, Machine, Notice, Ticket, Time};
+use eddy_runtime_mio::{Clock, Driver, Full, Handle, Sockets};
 
 use crate::input::{End, InputError};
 use crate::run::RunError;

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use eddy_core::config::Config;
 use eddy_core::node::Node;
 use eddy_core::stream::channel::Channel;
-use eddy_core::{Command, Notice, Refusal, Seq, Ticket, Time};
-use eddy_runtime_mio::{Clock, Full, Handle, Host};
+use eddy_core::{Command, Host, Notice, Refusal, Seq, Ticket, Time};
+use eddy_runtime_mio::{Clock, Full, Handle};
 use serde::Serialize;
 use tracing::{error, info, warn};
 

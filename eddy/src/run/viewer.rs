@@ -10,8 +10,8 @@ use eddy_core::config::{Config, PlayoutDelay};
 use eddy_core::node::Node;
 use eddy_core::stream::channel::Channel;
 use eddy_core::wire::message::Member;
-use eddy_core::{Command, Delivery, Join, Notice, Phase, Refusal, Time};
-use eddy_runtime_mio::{Clock, Host};
+use eddy_core::{Command, Delivery, Host, Join, Notice, Phase, Refusal, Time};
+use eddy_runtime_mio::Clock;
 use tracing::{info, warn};
 
 use crate::cli;

@@ -10,10 +10,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use eddy_core::Host;
 use eddy_core::{
     Action, Command, Delivery, DialId, Event, Head, LinkId, Machine, Notice, Output, Ticket, Time,
 };
-use eddy_runtime_mio::{Clock, Driver, Handle, Host, Sockets};
+use eddy_runtime_mio::{Clock, Driver, Handle, Sockets};
 
 /// Longest wait for something that has to happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);

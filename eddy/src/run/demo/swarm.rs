@@ -13,8 +13,10 @@ use eddy_core::node::Node;
 use eddy_core::stats::Stats;
 use eddy_core::stream::channel::{Channel, ChannelError, ChannelSpec, Name};
 use eddy_core::stream::sign::Signer;
-use eddy_core::{BootstrapState, Command, Delivery, Join, Machine, NodeId, Notice, Phase, Time};
-use eddy_runtime_mio::{Clock, Host, Sockets};
+use eddy_core::{
+    BootstrapState, Command, Delivery, Host, Join, Machine, NodeId, Notice, Phase, Time,
+};
+use eddy_runtime_mio::{Clock, Sockets};
 use tracing::{error, warn};
 
 use super::check::{Checked, Published, Witness};
