@@ -23,9 +23,9 @@ use eddy_core::stream::sign::Verifier;
 use eddy_core::{Command, Seq, Ticket};
 
 /// Runs of numerator and denominator each.
-const RUNS: usize = 5;
+const RUNS: usize = 7;
 /// Payload bytes that leave in one run, about.
-const OUT: usize = 256 << 20;
+const OUT: usize = 512 << 20;
 /// The first block that the node asks its parent for.
 const BEGIN: Seq = Seq(FIRST.0 + 7);
 /// Bytes between parent and slowest child; at least eight blocks.

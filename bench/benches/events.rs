@@ -1,10 +1,13 @@
 //! EV1 and EV3 of the performance study: what the core costs without sockets.
 //! EV2, instruction counts, is `.ci/instructions`.
 
+#[path = "../tests/common/allocations.rs"]
+mod allocations;
+
 use std::io;
 use std::time::Duration;
 
-use allocation_counter::measure;
+use allocations::Allocations;
 use eddy_bench::cpu::{cost, rate};
 use eddy_bench::rig::Rig;
 use eddy_bench::table::{self, Target, row};
@@ -54,29 +57,15 @@ fn ev1(children: u32) -> io::Result<()> {
 }
 
 fn ev3() {
-    let mut rig = Rig::new(4, LENGTH);
-    let (mut maps, mut blocks, mut wakes, mut rounds) = (0, 0, 0, 0);
-    for n in 0..1_000 {
-        let round = rig.round();
-        let mut count = |(now, event)| measure(|| rig.feed(now, event)).count_total;
-        let map: u64 = round.maps.into_iter().map(&mut count).sum();
-        let block = count(round.block);
-        let wake: u64 = round.wakes.into_iter().map(&mut count).sum();
-        // The window has to fill before anything is in steady state.
-        if n >= 400 {
-            rounds += 1;
-            maps += map;
-            blocks += block;
-            wakes += wake;
-        }
-    }
-    let each = |sum: u64, events: u64| sum as f64 / events as f64;
-    for (what, sum, events, limit) in [
-        ("allocations for a buffer map", maps, 8 * rounds, 0.0),
-        ("allocations for a block and 4 sends", blocks, rounds, 1.0),
-        ("allocations for a wake, whatever is due", wakes, 2 * rounds, 0.0),
+    let sum = Allocations::count(600, LENGTH);
+    let reports = 2 * sum.rounds - sum.timers;
+    for (what, allocated, events, target) in [
+        ("allocations for a buffer map", sum.maps, 8 * sum.rounds, Target::AtMost(0.0)),
+        ("allocations for a block and 4 sends", sum.blocks, sum.rounds, Target::AtMost(1.0)),
+        ("allocations for a timer", sum.at_timers, sum.timers, Target::AtMost(0.0)),
+        ("allocations for a report, once a second or less", sum.at_reports, reports, Target::None),
     ] {
-        let ratio = each(sum, events);
-        row("EV3", what, &format!("{ratio:.3}"), "—", ratio, Target::AtMost(limit));
+        let each = allocated as f64 / events as f64;
+        row("EV3", what, &format!("{each:.3}"), "—", each, target);
     }
 }

@@ -7,6 +7,8 @@ pub enum Target {
     AtLeast(f64),
     /// At most this.
     AtMost(f64),
+    /// Anything: the row is for information.
+    None,
 }
 
 /// Prints the head of the table.
@@ -15,15 +17,15 @@ pub fn head() {
     println!("|---|---|---|---|---|---|---|");
 }
 
-/// Prints a row. Returns whether the target is met.
-pub fn row(id: &str, what: &str, ours: &str, theirs: &str, ratio: f64, target: Target) -> bool {
-    let (met, sign, limit) = match target {
-        Target::AtLeast(limit) => (ratio >= limit, "≥", limit),
-        Target::AtMost(limit) => (ratio <= limit, "≤", limit),
+/// Prints a row.
+pub fn row(id: &str, what: &str, ours: &str, theirs: &str, ratio: f64, target: Target) {
+    let verdict = |met| if met { "yes" } else { "**no**" };
+    let judged = match target {
+        Target::AtLeast(limit) => format!("≥ {limit} | {}", verdict(ratio >= limit)),
+        Target::AtMost(limit) => format!("≤ {limit} | {}", verdict(ratio <= limit)),
+        Target::None => "— | —".into(),
     };
-    let met_word = if met { "yes" } else { "**no**" };
-    println!("| {id} | {what} | {ours} | {theirs} | {ratio:.2} | {sign} {limit} | {met_word} |");
-    met
+    println!("| {id} | {what} | {ours} | {theirs} | {ratio:.2} | {judged} |");
 }
 
 /// Bytes a CPU second, in GB.
