@@ -19,7 +19,7 @@ use crate::stream::channel::{Channel, ChannelSummary, Name};
 use crate::stream::sign::PublicKey;
 use crate::time::Time;
 use crate::timer::TimerQueue;
-use crate::wire::frame::{Arena, FrameError, Incoming};
+use crate::wire::frame::{FrameError, Incoming};
 use crate::wire::message::{
     HeartbeatReply, Hello, JoinReply, MAX_CHANNELS, MAX_MEMBERS, Member, Message, Purpose, Reason,
     Refuse, Registration, RegistrationResult, VERSION,
@@ -80,7 +80,6 @@ pub struct Bootstrap {
     now: Time,
     rng: Rng,
     links: Links,
-    arena: Arena,
     timers: TimerQueue<Timer>,
     actions: VecDeque<Action>,
     stats: Stats,
@@ -108,7 +107,6 @@ impl Bootstrap {
             now,
             rng,
             links: Links::new(None, now),
-            arena: Arena::new(),
             timers,
             actions: VecDeque::new(),
             stats: Stats::default(),
@@ -152,23 +150,11 @@ impl Bootstrap {
     fn on_received(&mut self, link: LinkId, bytes: &[u8]) {
         self.stats.bytes_received += bytes.len() as u64;
         let mut input = bytes;
-        while let Some(l) = self.links.get_mut(link) {
-            match l.framer.next(&mut input, &mut self.arena) {
-                Ok(Some(incoming)) => {
-                    l.partial = None;
-                    l.heard = self.now;
-                    match incoming {
-                        Incoming::Message(message) => self.on_message(link, message),
-                        Incoming::Block(_) => self.fault(link, Fault::Unexpected),
-                        Incoming::Unknown(_) => {}
-                    }
-                }
-                Ok(None) => {
-                    if l.framer.is_partial() {
-                        l.partial.get_or_insert(self.now);
-                    }
-                    return;
-                }
+        while let Some(incoming) = self.links.receive(self.now, link, &mut input) {
+            match incoming {
+                Ok(Incoming::Message(message)) => self.on_message(link, message),
+                Ok(Incoming::Block(_)) => self.fault(link, Fault::Unexpected),
+                Ok(Incoming::Unknown(_)) => {}
                 Err(FrameError::Parse(ParseError::Version(version))) => {
                     self.tell_fault(link, Fault::Version(version));
                     return self.refuse(link, Reason::Version);
@@ -443,14 +429,8 @@ impl Bootstrap {
     }
 
     fn close(&mut self, link: LinkId, flush: bool) {
-        while flush && let Some(action) = self.links.drain_control(self.now, link, &mut self.stats)
-        {
-            self.actions.push_back(action);
-        }
         self.clients.remove(&link);
-        if self.links.remove(link).is_some() {
-            self.actions.push_back(Action::Close { link, flush });
-        }
+        self.links.close(self.now, link, flush, &mut self.stats, &mut self.actions);
     }
 
     fn on_command(&mut self, ticket: Ticket, command: Command) {

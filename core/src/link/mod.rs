@@ -16,7 +16,7 @@ use crate::stats::Stats;
 use crate::stream::block::Block;
 use crate::time::{Time, micros};
 use crate::wire::emit;
-use crate::wire::frame::Framer;
+use crate::wire::frame::{Arena, FrameError, Framer, Incoming};
 use crate::wire::message::{Message, Purpose};
 
 use outbox::Outbox;
@@ -77,6 +77,7 @@ pub(crate) struct Links {
     ready: VecDeque<LinkId>,
     /// Links to be read no longer, or again.
     reading: VecDeque<(LinkId, bool)>,
+    arena: Arena,
     bucket: Bucket,
 }
 
@@ -199,16 +200,59 @@ impl Links {
         }
     }
 
-    /// Takes what a link must still say before it is closed; control only.
+    /// The next thing that came in on a link. `None` when `input` is used up, or
+    /// the link is gone.
+    pub(crate) fn receive(
+        &mut self,
+        now: Time,
+        id: LinkId,
+        input: &mut &[u8],
+    ) -> Option<Result<Incoming, FrameError>> {
+        let link = self.links.get_mut(&id)?;
+        let next = link.framer.next(input, &mut self.arena).transpose();
+        match next {
+            Some(Ok(_)) => {
+                link.partial = None;
+                link.heard = now;
+            }
+            None if link.framer.is_partial() => {
+                link.partial.get_or_insert(now);
+            }
+            _ => {}
+        }
+        next
+    }
+
+    /// Hands over what a link must still say before it is closed; control only.
     pub(crate) fn drain_control(
         &mut self,
         now: Time,
         id: LinkId,
         stats: &mut Stats,
-    ) -> Option<Action> {
-        let link = self.links.get_mut(&id)?;
-        let head = link.outbox.pop_control(now)?;
-        Some(control(id, head, stats))
+        actions: &mut VecDeque<Action>,
+    ) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        while let Some(head) = link.outbox.pop_control(now) {
+            actions.push_back(control(id, head, stats));
+        }
+    }
+
+    /// Closes a link and forgets it; with `flush` what must still be said goes
+    /// first.
+    pub(crate) fn close(
+        &mut self,
+        now: Time,
+        id: LinkId,
+        flush: bool,
+        stats: &mut Stats,
+        actions: &mut VecDeque<Action>,
+    ) {
+        if flush {
+            self.drain_control(now, id, stats, actions);
+        }
+        if self.links.remove(&id).is_some() {
+            actions.push_back(Action::Close { link: id, flush });
+        }
     }
 
     /// The next thing to send, within every link's credit and the upload cap.

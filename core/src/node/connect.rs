@@ -430,9 +430,7 @@ impl Node {
         }
         let all: SmallVec<[LinkId; 16]> = self.links.iter().map(|(id, _)| id).collect();
         for link in all {
-            while let Some(action) = self.links.drain_control(self.now, link, &mut self.stats) {
-                self.actions.push_back(action);
-            }
+            self.links.drain_control(self.now, link, &mut self.stats, &mut self.actions);
             self.set_role(link, Role::Closing);
             self.actions.push_back(Action::Close { link, flush: true });
         }

@@ -279,9 +279,7 @@ impl Node {
         let Some(stream) = &self.stream else { return };
         let others = self.members.len() > self.partners.len();
         if self.source.is_none() && self.partners.len() >= self.config.partners && others {
-            let keep = |node: NodeId| {
-                stream.feeds.from(node) > 0 || stream.children.subscriptions(node).next().is_some()
-            };
+            let keep = |node: NodeId| stream.feeds.from(node) > 0 || stream.children.has_any(node);
             if let Some(node) = self.partners.worst(self.now, &self.config, keep) {
                 self.tell(node, &Message::Leave);
                 if let Some(link) = self.partners.get(node).and_then(|p| p.control) {

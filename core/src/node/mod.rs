@@ -43,7 +43,7 @@ use crate::stream::map::Path;
 use crate::stream::sign::{ChannelVerifier, Signer};
 use crate::time::Time;
 use crate::timer::TimerQueue;
-use crate::wire::frame::{Arena, Incoming};
+use crate::wire::frame::Incoming;
 use crate::wire::message::{Message, Token};
 
 use source::Source;
@@ -140,7 +140,6 @@ pub struct Node {
     now: Time,
     rng: Rng,
     links: Links,
-    arena: Arena,
     timers: TimerQueue<Timer>,
     actions: VecDeque<Action>,
     stats: Stats,
@@ -179,7 +178,6 @@ impl Node {
             now,
             rng,
             links: Links::new(config.max_upload, now),
-            arena: Arena::new(),
             timers: TimerQueue::default(),
             actions: VecDeque::new(),
             stats: Stats::default(),
@@ -353,23 +351,11 @@ impl Node {
         self.stats.bytes_received += bytes.len() as u64;
         let mut input = bytes;
         // Whatever a message does to its link, the loop looks it up again.
-        while let Some(l) = self.links.get_mut(link) {
-            match l.framer.next(&mut input, &mut self.arena) {
-                Ok(Some(incoming)) => {
-                    l.partial = None;
-                    l.heard = self.now;
-                    match incoming {
-                        Incoming::Message(message) => self.on_message(link, message),
-                        Incoming::Block(block) => self.on_block(link, block),
-                        Incoming::Unknown(_) => {}
-                    }
-                }
-                Ok(None) => {
-                    if l.framer.is_partial() {
-                        l.partial.get_or_insert(self.now);
-                    }
-                    return;
-                }
+        while let Some(incoming) = self.links.receive(self.now, link, &mut input) {
+            match incoming {
+                Ok(Incoming::Message(message)) => self.on_message(link, message),
+                Ok(Incoming::Block(block)) => self.on_block(link, block),
+                Ok(Incoming::Unknown(_)) => {}
                 Err(error) => return self.on_frame_error(link, error),
             }
         }
@@ -437,13 +423,7 @@ impl Node {
         if self.links.get(link).is_none_or(|l| l.role == Role::Closing) {
             return;
         }
-        if flush {
-            while let Some(action) = self.links.drain_control(self.now, link, &mut self.stats) {
-                self.actions.push_back(action);
-            }
-        }
-        self.links.remove(link);
-        self.actions.push_back(Action::Close { link, flush });
+        self.links.close(self.now, link, flush, &mut self.stats, &mut self.actions);
     }
 
     /// A peer broke the protocol: it loses the link, and us with it.
