@@ -5,6 +5,7 @@ use core::time::Duration;
 use smallvec::SmallVec;
 
 use crate::id::NodeId;
+use crate::wire::message::Message;
 
 /// Counters and gauges of one node, told once a second.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -62,6 +63,8 @@ pub struct Stats {
     pub control_sent: u64,
     /// Bytes received, of all kinds.
     pub bytes_received: u64,
+    /// Messages sent that come in a rhythm.
+    pub rhythm: Rhythm,
     /// Sub-stream subscriptions served now.
     pub children: u32,
     /// Sub-stream subscriptions that could be served.
@@ -82,6 +85,33 @@ pub struct Stats {
     pub reselections: u64,
     /// Peers that lost their connection for breaking the protocol.
     pub faults: u64,
+}
+
+/// Messages sent whose number follows from time and partners alone, so that two
+/// runs of the same swarm can be held against each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rhythm {
+    /// Buffer maps.
+    pub maps: u64,
+    /// Gossip of members.
+    pub gossip: u64,
+    /// Heartbeats to the bootstrap server.
+    pub heartbeats: u64,
+    /// Pings.
+    pub pings: u64,
+}
+
+impl Rhythm {
+    pub(crate) fn count(&mut self, message: &Message) {
+        let counter = match message {
+            Message::BufferMap(_) => &mut self.maps,
+            Message::Gossip(_) => &mut self.gossip,
+            Message::Heartbeat(_) => &mut self.heartbeats,
+            Message::Ping(_) => &mut self.pings,
+            _ => return,
+        };
+        *counter += 1;
+    }
 }
 
 impl Stats {

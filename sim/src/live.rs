@@ -49,6 +49,8 @@ pub struct Live {
     pub provider_upload: u64,
     /// Mean time between resets of each connection of every viewer.
     pub resets: Option<Duration>,
+    /// Round trips between the nodes' sites.
+    pub rtt: Rtt,
 }
 
 impl Live {
@@ -66,6 +68,7 @@ impl Live {
             upload: 1_250_000,
             provider_upload: 1_250_000,
             resets: None,
+            rtt: Rtt::planetlab(),
         }
     }
 
@@ -190,7 +193,7 @@ fn address(n: usize) -> SocketAddr {
 impl<'a> Run<'a> {
     fn new(plan: &'a Live) -> Self {
         let mut rng = Rng::new(node_seed(plan.seed, &address(0)));
-        let rtt = Rtt::planetlab();
+        let rtt = plan.rtt.clone();
         let sites = rtt.draw(&mut rng, plan.viewers + 2);
         let (bound, startup_bound) = bounds_of(plan, &rtt, &sites);
         let net = Net { rtt, sharing: Sharing::Turns, ..Net::default() };

@@ -406,6 +406,7 @@ impl Node {
 
     /// Says something on a link.
     fn say(&mut self, link: LinkId, message: &Message) {
+        self.stats.rhythm.count(message);
         if !self.links.send(link, message) {
             self.fault(link, Fault::Slow);
         }
