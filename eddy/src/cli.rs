@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::input::Input;
 use crate::output::Output;
-use crate::units::{Block, Cap, Count, Mbit, Playout, Seconds, parsed, some_text};
+use crate::units::{Block, Cap, Count, Mbit, Playout, Seconds, SubStreams, parsed, some_text};
 use crate::url::{ChannelUrl, HostPort, Hosts};
 
 /// Live TV over peer-to-peer: viewers pass the stream on to each other.
@@ -27,7 +27,7 @@ pub struct Cli {
     /// Options of all verbs.
     #[command(flatten)]
     pub global: GlobalOptions,
-    /// Read options from this TOML file; the command line goes first
+    /// Read options from this TOML file; the command line goes before it
     /// [default: none]
     #[arg(long, global = true, value_name = "FILE", help_heading = EVERYWHERE)]
     pub config: Option<PathBuf>,
@@ -107,7 +107,7 @@ pub struct GlobalOptions {
     pub advertise: Option<HostPort>,
     /// Most upload in bits per second, with k, M or G: 500k, 2M, 1.5Mbit
     /// [default: unlimited]
-    #[arg(long, global = true, value_name = "RATE")]
+    #[arg(long, global = true, value_name = "RATE", allow_hyphen_values = true)]
     pub max_upload: Option<Cap>,
     /// Folder for provider keys, pinned keys and remembered members
     /// [default: $XDG_STATE_HOME/eddy, else ~/.local/state/eddy]
@@ -167,11 +167,11 @@ pub struct ProviderOptions {
     pub input: Option<Input>,
     /// Block duration D in milliseconds, which divides 1000: 20, 25, 40, 50,
     /// 100, 125, 200, 250, 500 or 1000 [default: 40; preset report: 1000]
-    #[arg(long, value_name = "MS")]
+    #[arg(long, value_name = "MS", allow_hyphen_values = true)]
     pub block: Option<Block>,
     /// Sub-streams the channel is cut into: 1 to 32 [default: 8]
-    #[arg(long, value_name = "COUNT")]
-    pub sub_streams: Option<u8>,
+    #[arg(long, value_name = "COUNT", allow_hyphen_values = true)]
+    pub sub_streams: Option<SubStreams>,
     /// Begin a file again at its end; clocks and counters run on
     /// [default: false]
     #[arg(long = "loop", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
@@ -198,22 +198,23 @@ pub struct ViewerOptions {
     #[arg(long, value_name = "HEX")]
     #[serde(deserialize_with = "some_text")]
     pub key: Option<PublicKey>,
-    /// Where to: udp://HOST:PORT (paced as the encoder's packets were), a file,
-    /// - for standard output, or null for nowhere [required]
+    /// Where to: udp://HOST:PORT (paced as the encoder's packets were), a file
+    /// (what it held before is overwritten), - for standard output, or null for
+    /// nowhere [required]
     #[arg(long, value_name = "udp://HOST:PORT|FILE.ts|-|null", allow_hyphen_values = true, value_parser = Output::parse)]
     #[serde(deserialize_with = "some_output")]
     pub output: Option<Output>,
     /// How far play-out stays behind the provider: auto finds the smallest delay
     /// that works, a number is milliseconds, 0 hands every block over at once
     /// [default: auto; preset report: paced, with no delay added]
-    #[arg(long, value_name = "auto|MS|0")]
+    #[arg(long, value_name = "auto|MS|0", allow_hyphen_values = true)]
     pub playout_delay: Option<Playout>,
     /// Where the output starts [default: pat]
     #[arg(long, value_name = "START")]
     pub start: Option<Start>,
     /// Give a block up when it is late by this many seconds; play-out waits
     /// until then [default: 15; preset report: 0]
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     pub give_up: Option<Seconds>,
 }
 
@@ -231,10 +232,10 @@ pub struct ChannelsOptions {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct DemoOptions {
     /// How many viewers: 1 to 1000 [default: 8]
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", allow_hyphen_values = true)]
     pub viewers: Option<Count>,
     /// How many seconds to run [default: 30]
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     pub seconds: Option<Seconds>,
     /// What to send, as for eddy provider; a file begins again at its end
     /// [default: a short clip inside the program]
@@ -243,7 +244,7 @@ pub struct DemoOptions {
     pub input: Option<Input>,
     /// Block duration D in milliseconds, which divides 1000
     /// [default: 40; preset report: 1000]
-    #[arg(long, value_name = "MS")]
+    #[arg(long, value_name = "MS", allow_hyphen_values = true)]
     pub block: Option<Block>,
 }
 
@@ -260,20 +261,20 @@ pub struct BenchOptions {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct SwarmOptions {
     /// How many viewers, all joining at once: 1 to 1000 [required]
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", allow_hyphen_values = true)]
     pub viewers: Option<Count>,
     /// The stream's rate in Mbit/s [required]
-    #[arg(long, value_name = "MBIT")]
+    #[arg(long, value_name = "MBIT", allow_hyphen_values = true)]
     pub rate: Option<Mbit>,
     /// How many seconds each run measures [default: 20]
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     pub seconds: Option<Seconds>,
     /// Block duration D in milliseconds, which divides 1000
     /// [default: 40; preset report: 1000]
-    #[arg(long, value_name = "MS")]
+    #[arg(long, value_name = "MS", allow_hyphen_values = true)]
     pub block: Option<Block>,
     /// How many runs, each from a cold start: 1 to 1000 [default: 1]
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", allow_hyphen_values = true)]
     pub runs: Option<Count>,
 }
 
@@ -300,7 +301,7 @@ EXAMPLES:
       eddy provider --bootstrap tv.example.org:7400 --channel News --input udp://127.0.0.1:1234
       eddy viewer --bootstrap tv.example.org:7400 --channel News --output udp://127.0.0.1:5004
 
-Exit codes: 0 done, 1 failed, 2 wrong use.";
+Exit codes: 0 done, 1 failed, 2 wrong use, 130 ended by a second Ctrl-C.";
 
 const BOOTSTRAP_EXAMPLES: &str = "\
 EXAMPLES:

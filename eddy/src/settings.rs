@@ -466,7 +466,6 @@ mod tests {
         for (args, option) in [
             (format!("{VIEWER} --give-up 31"), "--give-up"),
             (format!("{VIEWER} --playout-delay 30001"), "--playout-delay"),
-            (format!("{PROVIDER} --sub-streams 33"), "--sub-streams"),
             (format!("{PROVIDER} --description {}", "x".repeat(257)), "--description"),
             (format!("{PROVIDER} --loop"), "--loop"),
             ("demo --seconds 0".into(), "--seconds"),

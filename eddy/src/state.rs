@@ -114,10 +114,24 @@ impl StateError {
     /// What the user can do about it.
     pub fn hint(&self) -> String {
         match self {
-            Self::Folder(..) | Self::Write(..) => {
-                "make it writable, or give another folder with --state DIR".into()
-            }
-            Self::Read(..) => "make it readable, or give another folder with --state DIR".into(),
+            Self::Folder(_, e) | Self::Read(_, e) | Self::Write(_, e) => match e.kind() {
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    "allow this user to read and write it, or give another folder with --state DIR"
+                        .into()
+                }
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    "make room on that disk, or give a folder on another one with --state DIR"
+                        .into()
+                }
+                io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+                    "a file stands where a folder should be: give another folder with --state DIR"
+                        .into()
+                }
+                io::ErrorKind::InvalidFilename => {
+                    "give shorter names with --channel and --provider-name".into()
+                }
+                _ => "check the disk, or give another folder with --state DIR".into(),
+            },
             Self::NotAKey(_) => {
                 "restore it from a backup, or delete it: a new provider key is a new channel \
                  to everybody, a new pin trusts the next key seen"
@@ -127,9 +141,7 @@ impl StateError {
                 "somebody may be posing as the provider; if the new key is right, delete {}",
                 path.display()
             ),
-            Self::InUse(_) => {
-                "stop the other one, or give this one another --channel or --state DIR".into()
-            }
+            Self::InUse(_) => "stop the other one, or give this one another --channel".into(),
             Self::Entropy(_) => "run it on a system with a random number generator".into(),
         }
     }
@@ -362,9 +374,13 @@ mod tests {
     }
 
     fn channel(block_ms: u64) -> Channel {
+        named("NCTU", "News 24", block_ms)
+    }
+
+    fn named(provider: &str, channel: &str, block_ms: u64) -> Channel {
         Channel::new(ChannelSpec {
-            provider: name("NCTU"),
-            name: name("News 24"),
+            provider: name(provider),
+            name: name(channel),
             description: "a test".into(),
             block: Duration::from_millis(block_ms),
             sub_streams: 8,
@@ -432,7 +448,19 @@ mod tests {
         let error = State::open(&folder.0.join("eddy")).unwrap_err();
         fs::remove_file(&folder.0).unwrap();
         assert!(error.to_string().starts_with("cannot use the state folder "), "{error}");
-        assert!(error.hint().contains("--state DIR"));
+        assert!(error.hint().contains("a file stands where a folder should be"));
+    }
+
+    #[test]
+    fn a_hint_fits_its_cause() {
+        let hint = |kind: io::ErrorKind| StateError::Write("x".into(), kind.into()).hint();
+        assert!(hint(io::ErrorKind::PermissionDenied).contains("allow this user"));
+        assert!(hint(io::ErrorKind::StorageFull).contains("make room"));
+
+        // Each is allowed, but percent-encoded they are 385 characters.
+        let (folder, long) = (Folder::new(), "é".repeat(32));
+        let error = folder.open().claim(&named(&long, &long, 40)).unwrap_err();
+        assert_eq!(error.hint(), "give shorter names with --channel and --provider-name");
     }
 
     #[test]

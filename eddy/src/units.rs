@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use eddy_core::config::PlayoutDelay;
-use eddy_core::stream::channel::{MAX_BLOCK, MIN_BLOCK};
+use eddy_core::stream::channel::{MAX_BLOCK, MAX_SUB_STREAMS, MIN_BLOCK};
 use serde::Deserializer;
 use serde::de::{Error as _, Visitor};
 
@@ -44,6 +44,10 @@ pub struct Playout(pub PlayoutDelay);
 /// How many: a whole number from 1 to 1,000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count(pub u32);
+
+/// Sub-streams S: a whole number from 1 to 32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubStreams(pub u8);
 
 /// The text is not what the option takes; the message says what it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +191,17 @@ impl FromStr for Count {
     }
 }
 
+impl FromStr for SubStreams {
+    type Err = UnitError;
+
+    fn from_str(s: &str) -> Result<Self, UnitError> {
+        match s.parse() {
+            Ok(n @ 1..=MAX_SUB_STREAMS) => Ok(Self(n)),
+            _ => Err(UnitError("give a whole number from 1 to 32")),
+        }
+    }
+}
+
 /// Lets a type with `FromStr` stand in the configuration file, as text or as
 /// a bare number.
 macro_rules! from_text {
@@ -200,7 +215,7 @@ macro_rules! from_text {
 }
 pub(crate) use from_text;
 
-from_text!(Mbit, Cap, Block, Seconds, Playout, Count);
+from_text!(Mbit, Cap, Block, Seconds, Playout, Count, SubStreams);
 
 /// Reads whatever has `FromStr` from text or a bare number.
 ///
@@ -345,6 +360,10 @@ mod tests {
         assert_eq!("8".parse(), Ok(Count(8)));
         for bad in ["0", "1001", "-1", "8.0", ""] {
             assert!(bad.parse::<Count>().is_err(), "{bad:?}");
+        }
+        assert_eq!("32".parse(), Ok(SubStreams(32)));
+        for bad in ["0", "33", "-1", "8.0", ""] {
+            assert!(bad.parse::<SubStreams>().is_err(), "{bad:?}");
         }
     }
 }

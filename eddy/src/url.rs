@@ -37,6 +37,8 @@ pub struct ChannelUrl {
 pub enum AddressError {
     /// It has no port.
     NoPort(String),
+    /// It is a port alone.
+    NoHost(u16),
     /// The port is not a number from 0 to 65,535.
     Port(String),
     /// The host is empty, has characters that hosts do not have, or is an IPv6
@@ -52,6 +54,11 @@ impl fmt::Display for AddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoPort(s) => write!(f, "\"{s}\" has no port: write HOST:PORT, as in {s}:7400"),
+            Self::NoHost(port) => write!(
+                f,
+                "port {port} has no host: give HOST:PORT, for example 0.0.0.0:{port} to listen on, \
+                 or localhost:{port} to connect to"
+            ),
             Self::Port(s) => write!(f, "\"{s}\" is not a port: give a number from 0 to 65535"),
             Self::Host(s) => write!(
                 f,
@@ -117,6 +124,9 @@ impl FromStr for HostPort {
                 (host, port)
             }
             None => {
+                if let Ok(port) = s.strip_prefix(':').unwrap_or(s).parse() {
+                    return Err(AddressError::NoHost(port));
+                }
                 let (host, port) =
                     s.rsplit_once(':').ok_or_else(|| AddressError::NoPort(s.into()))?;
                 let fits = |c: char| c.is_alphanumeric() || c == '.' || c == '-' || c == '_';
@@ -286,7 +296,14 @@ mod tests {
         assert!(refusal::<HostPort>("localhost:65536").contains("0 to 65535"));
         assert!(refusal::<HostPort>("localhost:+1").contains("is not a port"));
         assert!(refusal::<HostPort>("::1:7400").contains("in brackets"));
-        assert!(refusal::<HostPort>(":7400").contains("is not a host"));
+        for port_only in ["1234", ":1234"] {
+            assert_eq!(
+                refusal::<HostPort>(port_only),
+                "port 1234 has no host: give HOST:PORT, for example 0.0.0.0:1234 to listen on, \
+                 or localhost:1234 to connect to"
+            );
+        }
+        assert!(refusal::<HostPort>(":tv").contains("is not a host"));
         assert!(refusal::<HostPort>("[nonsense]:7400").contains("is not a host"));
     }
 

@@ -148,13 +148,20 @@ fn wrong(args: &[&str]) -> String {
 
 #[test]
 fn a_bad_value_is_named_with_what_is_good() {
-    let cases: [(&[&str], &str, &str); 12] = [
+    let cases: [(&[&str], &str, &str); 19] = [
         (&["demo", "--max-upload", "2MB"], "'--max-upload <RATE>'", "500k, 2M, 1.5Mbit"),
         (&["demo", "--listen", "localhost"], "'--listen <HOST:PORT>'", "localhost:7400"),
         (&["demo", "--listen", "::1:7400"], "'--listen <HOST:PORT>'", "[::1]:7400"),
+        (&["demo", "--listen", "1234"], "'--listen <HOST:PORT>'", "0.0.0.0:1234"),
         (&["demo", "--block", "30"], "'--block <MS>'", "20, 25, 40, 50"),
         (&["demo", "--block", "1s"], "'--block <MS>'", "milliseconds"),
         (&["demo", "--viewers", "0"], "'--viewers <COUNT>'", "from 1 to 1000"),
+        (&["demo", "--viewers", "-3"], "'--viewers <COUNT>'", "from 1 to 1000"),
+        (&["demo", "--seconds", "-5s"], "'--seconds <SECONDS>'", "number of seconds"),
+        (&["demo", "--max-upload", "-2M"], "'--max-upload <RATE>'", "500k, 2M, 1.5Mbit"),
+        (&["viewer", "--playout-delay", "-1"], "'--playout-delay <auto|MS|0>'", "give auto"),
+        (&["provider", "--sub-streams", "-1"], "'--sub-streams <COUNT>'", "from 1 to 32"),
+        (&["provider", "--sub-streams", "33"], "'--sub-streams <COUNT>'", "from 1 to 32"),
         (&["demo", "--seconds", "1m"], "'--seconds <SECONDS>'", "number of seconds"),
         (&["viewer", "--playout-delay", "fast"], "'--playout-delay <auto|MS|0>'", "give auto"),
         (&["viewer", "--channel", "a_b"], "'--channel <NAME>'", "without '_'"),
@@ -216,7 +223,7 @@ fn a_bad_file_is_named_with_its_line() {
         said,
         format!(
             "error: {}, line 4: unknown key `viewer`, the keys here are \
-             `viewers`, `seconds`, `input`, `block`\nhint: correct the line: viewer = 3\n",
+             `viewers`, `seconds`, `input`, `block`\nhint: did you mean `viewers`?\n",
             file.path()
         )
     );

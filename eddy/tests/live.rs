@@ -4,6 +4,8 @@
 mod support;
 
 use std::fs;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use support::{Encoder, Folder, Process, free_port, relay};
@@ -65,6 +67,12 @@ fn what_comes_out_is_a_contiguous_range_of_what_went_in() {
     assert_eq!(viewer.code(), Some(0), "{viewer:?}");
     provider.interrupt();
     assert_eq!(provider.code(), Some(0), "{provider:?}");
+    let total = viewer.last();
+    assert_eq!((&total["kind"], &total["blocks_lost"]), (&"summary".into(), &0.into()), "{total}");
+    assert!(total["played_ms"].as_u64() >= Some(PLAYING * 40), "{total}");
+    let total = provider.last();
+    assert_eq!(total["kind"], "summary", "{total}");
+    assert!(total["blocks_sent"].as_u64() >= Some(PLAYING), "{total}");
     server.interrupt();
     assert_eq!(server.code(), Some(0), "{server:?}");
 
@@ -85,6 +93,8 @@ fn a_channel_that_does_not_exist_is_named() {
     let what = format!("\"error\":\"there is no channel News at {bootstrap}\"");
     let hint = format!("eddy channels --bootstrap {bootstrap}");
     assert!(logs.contains(&what) && logs.contains(&hint), "{logs}");
+    assert!(logs.contains("may not be on the air yet: start this again"), "{logs}");
+    assert!(!viewer.said().contains("summary"), "a failure is no end of a session: {viewer:?}");
 }
 
 #[test]
@@ -96,6 +106,16 @@ fn another_key_than_the_one_given_is_refused() {
     assert_eq!(viewer.code(), Some(1));
     let logs = viewer.logs();
     assert!(logs.contains("has another key than the one given"), "{logs}");
+}
+
+#[test]
+fn a_second_answer_of_the_server_says_what_is_new() {
+    let folder = Folder::new();
+    let station = Station::start(&folder);
+    // It calls back within a few heartbeats.
+    station.provider.log("others can connect here");
+    let logs = station.provider.logs();
+    assert_eq!(logs.matches("bootstrap server reached").count(), 1, "{logs}");
 }
 
 #[test]
@@ -160,6 +180,28 @@ fn channels_are_listed() {
     let mut list = Process::start(&["channels", "--bootstrap", &station.bootstrap, "--json"]);
     assert_eq!(list.text("name", "News", "url"), station.provider.text("kind", "channel", "url"));
     assert_eq!(list.code(), Some(0));
+}
+
+#[test]
+fn a_flood_of_hostile_connections_is_no_flood_of_log_lines() {
+    let mut server = Process::start(&["bootstrap", "--listen", "127.0.0.1:0", "--json"]);
+    let bootstrap = server.text("kind", "bootstrap", "listen");
+    let began = Instant::now();
+    for _ in 0..300 {
+        let mut hostile = TcpStream::connect(&bootstrap).expect("the server listens");
+        hostile.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("it has room for that");
+        hostile.set_read_timeout(Some(Duration::from_secs(20))).expect("it is more than zero");
+        // Closed by the server, with or without a word.
+        match hostile.read_to_end(&mut Vec::new()) {
+            Ok(_) => {}
+            Err(e) => assert_eq!(e.kind(), ErrorKind::ConnectionReset),
+        }
+    }
+    server.interrupt();
+    assert_eq!(server.code(), Some(0), "{server:?}");
+    let allowed = 1 + began.elapsed().as_secs() / 10;
+    let told = server.logs().matches("dropped it").count() as u64;
+    assert!((1..=allowed).contains(&told), "{told} lines: {server:?}");
 }
 
 #[test]

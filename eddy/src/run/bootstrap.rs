@@ -8,9 +8,10 @@ use eddy_core::config::Config;
 use eddy_runtime_mio::Clock;
 use serde::Serialize;
 
+use crate::run::RunError;
+use crate::run::log::Log;
 use crate::run::node::{Quiet, Running, Told, allow_many_links, bind, channel, reachable_at, seed};
 use crate::run::signals::watched;
-use crate::run::{RunError, log};
 use crate::settings::GlobalSettings;
 use crate::ui::Ui;
 
@@ -53,9 +54,10 @@ pub fn bootstrap(global: &GlobalSettings, ui: &Ui) -> Result<ExitCode, RunError>
 
 /// Until the user wants it to end.
 fn follow(told: &Receiver<Told>) -> Result<(), RunError> {
+    let mut log = Log::of("bootstrap");
     for told in told {
         match told {
-            Told::Notice(_, notice) => log::notice("bootstrap", "", &notice),
+            Told::Notice(now, notice) => log.notice(now, "", &notice),
             Told::Interrupt => break,
             Told::Died(e) => return Err(e),
             Told::Player(_) | Told::Input(_) => {}

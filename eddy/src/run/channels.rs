@@ -10,10 +10,10 @@ use eddy_core::{Answer, Command, Notice};
 use eddy_runtime_mio::Clock;
 use serde::Serialize;
 
-use crate::run::log::refusal_text;
+use crate::run::RunError;
+use crate::run::log::{Log, refusal_text};
 use crate::run::node::{FIRST, Quiet, Running, Told, bind, channel, seed};
 use crate::run::signals::watched;
-use crate::run::{RunError, log};
 use crate::settings::{ChannelsSettings, GlobalSettings};
 use crate::ui::{Mode, Ui};
 use crate::url::{ChannelUrl, Hosts};
@@ -45,6 +45,7 @@ pub fn channels(
 }
 
 fn answer(told: &Receiver<Told>, asked: &Hosts) -> Result<Vec<ChannelSummary>, RunError> {
+    let mut log = Log::of("channels");
     for told in told {
         match told {
             Told::Notice(_, Notice::Ended { ticket: FIRST, result }) => {
@@ -57,7 +58,7 @@ fn answer(told: &Receiver<Told>, asked: &Hosts) -> Result<Vec<ChannelSummary>, R
                     )),
                 };
             }
-            Told::Notice(_, notice) => log::trouble("channels", &notice),
+            Told::Notice(now, notice) => log.trouble(now, &notice),
             Told::Died(e) => return Err(e),
             Told::Interrupt => break,
             Told::Player(_) | Told::Input(_) => {}

@@ -86,6 +86,13 @@ impl From<InputError> for RunError {
 
 impl From<OutputError> for RunError {
     fn from(e: OutputError) -> Self {
-        Self::new(e.to_string(), "see `eddy viewer --help` for what --output takes")
+        let hint = match e {
+            OutputError::File(..) => {
+                "check that its folder is there and can be written, or give another one with \
+                 --output"
+            }
+            _ => "see `eddy viewer --help` for what --output takes",
+        };
+        Self::new(e.to_string(), hint)
     }
 }

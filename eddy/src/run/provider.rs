@@ -18,10 +18,10 @@ use serde::Serialize;
 use tracing::{error, info, warn};
 
 use crate::input::{End, InputError, Source};
-use crate::run::log::refusal_text;
+use crate::run::log::{Log, refusal_text};
 use crate::run::node::{PACKETS, Quiet, Running, Told, bind, reachable_at, seed};
 use crate::run::signals::watched;
-use crate::run::{RunError, log, node};
+use crate::run::{RunError, node};
 use crate::settings::{GlobalSettings, ProviderSettings};
 use crate::state::{SequenceMark, State};
 use crate::ui::Ui;
@@ -64,12 +64,15 @@ pub fn provider(
         let running = Running::start(sockets, clock, machine, Quiet(tell.clone()), tell.clone())?;
         let feed = Feed::start(source, running.handle(), tell)?;
         announce(own, &channel, listening, ui);
-        let ended = follow(&told, &running, &feed, &mut numbers, &channel, ui);
+        let mut progress = Progress::new(ui, start);
+        let ended = follow(&told, &running, &feed, &mut numbers, &channel, &mut progress);
         feed.stop();
         running.leave(&told);
         numbers.release(running.now());
         running.stop();
-        ended.map(|()| ExitCode::SUCCESS)
+        ended?;
+        progress.provider_total();
+        Ok(ExitCode::SUCCESS)
     })
 }
 
@@ -80,9 +83,9 @@ fn follow(
     feed: &Feed,
     numbers: &mut Numbers,
     channel: &Channel,
-    ui: &Ui,
+    progress: &mut Progress<'_>,
 ) -> Result<(), RunError> {
-    let mut progress = Progress::new(ui);
+    let mut log = Log::of("provider");
     let mut refused = Refused::default();
     let mut waits = 0;
     let mut last_out: Option<Instant> = None;
@@ -94,6 +97,7 @@ fn follow(
         match next {
             Ok(Told::Notice(now, Notice::Stats(stats))) => {
                 progress.provider(now, &stats);
+                log.faults(now);
                 numbers.keep(running.now());
                 refused.report();
                 waits = feed.report_waits(waits);
@@ -106,12 +110,11 @@ fn follow(
             Ok(Told::Notice(_, Notice::NameTaken(name))) => {
                 return Err(RunError::new(
                     format!("the channel name {name} belongs to another provider's key"),
-                    "give another name with --channel, or the key's own --state DIR",
+                    "give another name with --channel; if this one is yours, give the folder that \
+                     holds its key with --state DIR",
                 ));
             }
-            Ok(Told::Notice(_, notice)) => {
-                log::notice("provider", "sending goes on", &notice);
-            }
+            Ok(Told::Notice(now, notice)) => log.notice(now, "sending goes on", &notice),
             Ok(Told::Input(Ok(End::Exhausted))) => {
                 info!("the input has ended; leaving when the last block is out");
                 last_out = Some(Instant::now() + channel.block() + LAST_BLOCK);

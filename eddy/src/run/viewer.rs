@@ -17,10 +17,10 @@ use tracing::{info, warn};
 use crate::cli;
 use crate::output::Playout;
 use crate::run::channels::list;
-use crate::run::log::refusal_text;
+use crate::run::log::{Log, refusal_text};
 use crate::run::node::{FIRST, Running, Told, bind, pass_on, reachable_at, seed};
 use crate::run::signals::watched;
-use crate::run::{RunError, log, node};
+use crate::run::{RunError, node};
 use crate::settings::{GlobalSettings, ViewerSettings};
 use crate::state::{Pin, State};
 use crate::ts::start::Start;
@@ -64,12 +64,15 @@ pub fn viewer(
         let running = Running::start(sockets, clock, machine, host, tell)?;
         running.command(FIRST, Command::Join(Box::new(join)));
         let phase = Phase::Joining;
-        let mut watching = Watching { own, state, remembers, channel: None, phase };
-        let ended = watching.follow(&told, ui);
+        let log = Log::of("viewer");
+        let mut watching = Watching { own, state, remembers, channel: None, phase, log };
+        let mut progress = Progress::new(ui, running.now());
+        let ended = watching.follow(&told, &mut progress);
         running.leave(&told);
         let playout = running.stop().and_then(|host| host.playout);
         ended?;
         playout.map_or(Ok(()), |p| p.close(LAST_PACKETS)).or_else(gone)?;
+        progress.viewer_total(watching.channel.map(|channel| channel.block()));
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -143,22 +146,27 @@ struct Watching<'a> {
     remembers: bool,
     channel: Option<Channel>,
     phase: Phase,
+    log: Log,
 }
 
 impl Watching<'_> {
     /// Until the user, or the player, wants it to end.
-    fn follow(&mut self, told: &Receiver<Told>, ui: &Ui) -> Result<(), RunError> {
-        let mut progress = Progress::new(ui);
+    fn follow(
+        &mut self,
+        told: &Receiver<Told>,
+        progress: &mut Progress<'_>,
+    ) -> Result<(), RunError> {
         for told in told {
             match told {
                 Told::Notice(now, Notice::Stats(stats)) => {
                     progress.viewer(now, self.phase, &stats);
+                    self.log.faults(now);
                 }
                 Told::Notice(_, Notice::Ended { ticket: FIRST, result: Err(refusal) }) => {
                     return Err(self.refused(refusal));
                 }
                 Told::Notice(_, Notice::Members(members)) => self.remember(&members),
-                Told::Notice(_, notice) => self.notice(notice)?,
+                Told::Notice(now, notice) => self.notice(now, notice)?,
                 Told::Player(e) => return gone(e),
                 Told::Interrupt => return Ok(()),
                 Told::Died(e) => return Err(e),
@@ -168,13 +176,13 @@ impl Watching<'_> {
         Ok(())
     }
 
-    fn notice(&mut self, notice: Notice) -> Result<(), RunError> {
+    fn notice(&mut self, now: Time, notice: Notice) -> Result<(), RunError> {
         let meanwhile = match self.phase {
             Phase::Joining if self.remembers => "trying viewers remembered from last time",
             Phase::Joining => "nothing to play before it does",
             _ => "playing goes on",
         };
-        log::notice("viewer", meanwhile, &notice);
+        self.log.notice(now, meanwhile, &notice);
         match notice {
             Notice::Phase(phase) => self.phase = phase,
             Notice::Channel(channel) => {
@@ -210,7 +218,10 @@ impl Watching<'_> {
         match refusal {
             Refusal::NoSuchChannel => RunError::new(
                 format!("there is no channel {name} at {servers}"),
-                format!("`eddy channels --bootstrap {servers}` lists those that there are"),
+                format!(
+                    "the provider may not be on the air yet: start this again once it is; \
+                     `eddy channels --bootstrap {servers}` lists the channels that there are"
+                ),
             ),
             Refusal::WrongKey if self.own.key.is_some() => RunError::new(
                 format!("the channel {name} at {servers} has another key than the one given"),

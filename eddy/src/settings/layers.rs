@@ -17,7 +17,7 @@ use crate::settings::{
     ChannelsSettings, DemoSettings, GlobalSettings, ProviderSettings, SwarmSettings, UsageError,
     ViewerSettings,
 };
-use crate::units::{Block, Count, Mbit, Seconds};
+use crate::units::{Block, Count, Mbit, Seconds, SubStreams};
 
 /// Fills what one struct of options leaves open from another.
 macro_rules! over {
@@ -165,7 +165,7 @@ impl ProviderOptions {
             description: self.description.unwrap_or_default(),
             input,
             block: block(self.block, global.preset),
-            sub_streams: self.sub_streams.unwrap_or(8),
+            sub_streams: self.sub_streams.map_or(8, |SubStreams(n)| n),
             config: global.config.clone().for_provider(),
         };
         // Whether a description is a good one does not depend on the key.

@@ -2,6 +2,7 @@
 //! on a terminal, a line every ten seconds in a pipe, a JSON line each second
 //! with `--json`.
 
+use std::mem;
 use std::time::Duration;
 
 use eddy_core::stats::Stats;
@@ -9,7 +10,10 @@ use eddy_core::{Phase, Time};
 use serde::Serialize;
 
 use super::table::State;
-use super::{Mode, Ui, as_ms, json_line, mbit, millis, percent, seconds, whole_percent};
+use super::{
+    Mode, Ui, as_ms, continuity, json_line, mbit, millis, or_dash, peer_share, percent, seconds,
+    total, whole_percent,
+};
 
 /// Time between two lines in a pipe.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
@@ -18,7 +22,7 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Progress<'a> {
     ui: &'a Ui,
-    last: Option<(Time, Stats)>,
+    last: (Time, Stats),
     shown: Option<Time>,
 }
 
@@ -49,9 +53,9 @@ impl Rates {
 }
 
 impl<'a> Progress<'a> {
-    /// Progress on this screen.
-    pub fn new(ui: &'a Ui) -> Self {
-        Self { ui, last: None, shown: None }
+    /// Progress on this screen, of a node that starts now.
+    pub fn new(ui: &'a Ui, now: Time) -> Self {
+        Self { ui, last: (now, Stats::default()), shown: None }
     }
 
     /// Shows a viewer's statistics, once a second.
@@ -74,11 +78,19 @@ impl<'a> Progress<'a> {
         );
     }
 
+    /// Shows what the viewer did in all, as it told last; see [`total::viewer`].
+    pub fn viewer_total(&self, block: Option<Duration>) {
+        total::viewer(self.ui, &self.last.1, block);
+    }
+
+    /// Shows what the provider did in all, as it told last.
+    pub fn provider_total(&self) {
+        total::provider(self.ui, &self.last.1);
+    }
+
     fn rates(&mut self, now: Time, stats: &Stats) -> Rates {
-        match self.last.replace((now, stats.clone())) {
-            Some((then, before)) => Rates::between(&before, stats, now.since(then)),
-            None => Rates::default(),
-        }
+        let (then, before) = mem::replace(&mut self.last, (now, stats.clone()));
+        Rates::between(&before, stats, now.since(then))
     }
 
     fn show(&mut self, now: Time, text: impl Fn(bool) -> String, json: impl Fn() -> String) {
@@ -106,12 +118,12 @@ pub fn viewer_text(phase: Phase, stats: &Stats, rates: Rates, colours: bool) -> 
         "{}  delay {}  buffer {}  parents {parents}/{}  lost {}  continuity {}  \
          from peers {}  down {}  up {}\n",
         State::from(phase).paint(9, colours),
-        stats.playout_delay.map_or_else(|| "-".into(), millis),
+        or_dash(stats.playout_delay.map(millis)),
         seconds(stats.buffered),
         stats.parents.len(),
         stats.lost,
-        percent(stats.continuity()),
-        whole_percent(stats.peer_share()),
+        or_dash(continuity(stats).map(percent)),
+        or_dash(peer_share(stats).map(whole_percent)),
         mbit(rates.down),
         mbit(rates.up),
     )
@@ -146,8 +158,8 @@ pub fn viewer_json(now: Time, phase: Phase, stats: &Stats, rates: Rates) -> Stri
         viewers: u32,
         down_bits_per_second: u64,
         up_bits_per_second: u64,
-        continuity: f64,
-        from_peers: f64,
+        continuity: Option<f64>,
+        from_peers: Option<f64>,
         blocks_due: u64,
         blocks_late: u64,
         blocks_lost: u64,
@@ -165,8 +177,8 @@ pub fn viewer_json(now: Time, phase: Phase, stats: &Stats, rates: Rates) -> Stri
         viewers: stats.viewers,
         down_bits_per_second: rates.down,
         up_bits_per_second: rates.up,
-        continuity: stats.continuity(),
-        from_peers: stats.peer_share(),
+        continuity: continuity(stats),
+        from_peers: peer_share(stats),
         blocks_due: stats.due,
         blocks_late: stats.late,
         blocks_lost: stats.lost,
@@ -252,8 +264,8 @@ mod tests {
         );
         assert_eq!(
             viewer_text(Phase::Joining, &Stats::default(), Rates::default(), false),
-            "joining    delay -  buffer 0.00 s  parents 0/0  lost 0  continuity 100.00 %  \
-             from peers 0 %  down 0.00 Mbit/s  up 0.00 Mbit/s\n"
+            "joining    delay -  buffer 0.00 s  parents 0/0  lost 0  continuity -  \
+             from peers -  down 0.00 Mbit/s  up 0.00 Mbit/s\n"
         );
     }
 
@@ -283,6 +295,14 @@ mod tests {
         );
     }
 
+    #[test]
+    fn what_is_not_known_yet_is_null() {
+        let joining = viewer_json(Time::ZERO, Phase::Joining, &Stats::default(), Rates::default());
+        for field in ["startup_ms", "playout_delay_ms", "continuity", "from_peers"] {
+            assert!(joining.contains(&format!("\"{field}\":null")), "{field}: {joining}");
+        }
+    }
+
     #[derive(Clone, Default)]
     struct Sink(Arc<Mutex<Vec<u8>>>);
 
@@ -300,9 +320,9 @@ mod tests {
     fn lines(mode: Mode, quiet: bool) -> usize {
         let sink = Sink::default();
         let ui = Ui { mode, quiet, screen: Screen::new(sink.clone(), false) };
-        let mut progress = Progress::new(&ui);
-        for second in 0..25 {
-            progress.viewer(Time::from_millis(second * 1_000), Phase::Playing, &stats());
+        let mut progress = Progress::new(&ui, Time::ZERO);
+        for second in 1..=25 {
+            progress.viewer(Time::from_secs(second), Phase::Playing, &stats());
         }
         let shown = sink.0.lock().unwrap();
         shown.iter().filter(|&&b| b == b'\n').count()
@@ -313,5 +333,37 @@ mod tests {
         assert_eq!(lines(Mode::Plain, false), 3);
         assert_eq!(lines(Mode::Json, false), 25);
         assert_eq!(lines(Mode::Json, true), 0);
+    }
+
+    /// What is shown of a viewer's first second, and of its end.
+    fn first_second(mode: Mode, quiet: bool) -> String {
+        let sink = Sink::default();
+        let ui = Ui { mode, quiet, screen: Screen::new(sink.clone(), false) };
+        let mut progress = Progress::new(&ui, Time::from_secs(5));
+        progress.viewer(Time::from_secs(6), Phase::Playing, &stats());
+        progress.viewer_total(Some(Duration::from_millis(40)));
+        String::from_utf8(sink.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn the_first_line_shows_the_rates_since_the_start() {
+        let shown = first_second(Mode::Plain, false);
+        assert!(shown.contains("down 2.00 Mbit/s  up 1.00 Mbit/s\n"), "{shown}");
+    }
+
+    #[test]
+    fn the_last_line_is_the_total() {
+        let last = |mode| first_second(mode, false).lines().last().map(str::to_owned);
+        let text =
+            "played 40.0 s: 1000 blocks due, 2 late, 0 lost; continuity 99.80 %; from peers 70 %";
+        assert_eq!(last(Mode::Plain).as_deref(), Some(text));
+        assert_eq!(
+            last(Mode::Json).as_deref(),
+            Some(
+                "{\"kind\":\"summary\",\"played_ms\":40000,\"blocks_due\":1000,\"blocks_late\":2,\
+                 \"blocks_lost\":0,\"continuity\":0.998,\"from_peers\":0.7}"
+            )
+        );
+        assert_eq!(first_second(Mode::Plain, true), "");
     }
 }

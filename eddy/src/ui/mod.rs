@@ -5,10 +5,12 @@ pub mod line;
 pub mod screen;
 pub mod summary;
 pub mod table;
+pub mod total;
 
 use std::io::{self, IsTerminal, Write as _};
 use std::time::Duration;
 
+use eddy_core::stats::Stats;
 use serde::Serialize;
 
 use self::screen::{LogLines, Screen};
@@ -79,6 +81,14 @@ impl Ui {
         }
     }
 
+    /// Shows how a node did, below what was shown of it; not with `--quiet`.
+    fn total(&self, text: &str, object: &impl Serialize) {
+        if !self.quiet {
+            self.finish();
+            self.result(text, object);
+        }
+    }
+
     /// Leaves what is shown in place as it stands, and puts the terminal back
     /// in order.
     pub fn finish(&self) {
@@ -146,8 +156,28 @@ fn seconds(d: Duration) -> String {
     format!("{:.2} s", d.as_secs_f64())
 }
 
+/// Whole milliseconds below a second.
+fn short(d: Duration) -> String {
+    if d < Duration::from_secs(1) { millis(d) } else { seconds(d) }
+}
+
 fn millis(d: Duration) -> String {
     format!("{} ms", d.as_millis())
+}
+
+/// What is known, or a dash.
+fn or_dash(known: Option<String>) -> String {
+    known.unwrap_or_else(|| "-".into())
+}
+
+/// The continuity index, once a block was due.
+pub(crate) fn continuity(stats: &Stats) -> Option<f64> {
+    (stats.due > 0).then(|| stats.continuity())
+}
+
+/// The share of blocks that came from other viewers, once any came.
+pub(crate) fn peer_share(stats: &Stats) -> Option<f64> {
+    (stats.from_peers + stats.from_provider > 0).then(|| stats.peer_share())
 }
 
 /// Two decimals, rounded down: 100.00 % means all of it.
@@ -184,6 +214,8 @@ mod tests {
         assert_eq!(mbit(1_044_000), "1.04 Mbit/s");
         assert_eq!(seconds(Duration::from_millis(214)), "0.21 s");
         assert_eq!(millis(Duration::from_micros(412_900)), "412 ms");
+        assert_eq!(short(Duration::from_micros(999_900)), "999 ms");
+        assert_eq!(short(Duration::from_millis(1_000)), "1.00 s");
     }
 
     #[test]

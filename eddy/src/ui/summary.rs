@@ -6,7 +6,7 @@ use std::time::Duration;
 use eddy_core::stats::Stats;
 use serde::Serialize;
 
-use super::{Colour, Mode, Ui, as_ms, millis, paint, percent, seconds};
+use super::{Colour, Mode, Ui, as_ms, millis, paint, percent, short};
 
 /// How one viewer did.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,7 +89,7 @@ impl Summary {
             object.played,
             object.viewers,
             self.elapsed.as_secs(),
-            span(&self.spread(|s| s.startup), seconds),
+            span(&self.spread(|s| s.startup), short),
             span(&self.spread(|s| s.playout_delay), millis),
             percent(object.continuity_mean),
             percent(object.continuity_worst),
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(
             summary.text(false),
             "\n4 of 4 viewers played, in 30 s\n\
-             start-up    p50 0.20 s, p95 0.40 s\n\
+             start-up    p50 200 ms, p95 400 ms\n\
              delay       p50 402 ms, p95 404 ms\n\
              continuity  mean 99.75 %, worst 99.60 %\n\
              from peers  75.00 %\n\

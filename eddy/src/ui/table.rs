@@ -5,7 +5,9 @@ use std::time::Duration;
 use eddy_core::Phase;
 use serde::Serialize;
 
-use super::{Colour, Mode, Ui, as_ms, json_line, millis, paint, percent, seconds, whole_percent};
+use super::{
+    Colour, Mode, Ui, as_ms, json_line, millis, or_dash, paint, percent, short, whole_percent,
+};
 
 /// What one node does now.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,7 +27,7 @@ pub struct Row {
     /// The parent of each sub-stream.
     pub parents: Vec<Parent>,
     /// Upload now, in bits per second.
-    pub upload: u64,
+    pub upload: Option<u64>,
 }
 
 /// Where a node stands.
@@ -154,19 +156,20 @@ impl<'a> Table<'a> {
 const HEAD: &str =
     "node       state      start-up    delay  continuity  peers  parents   up Mbit/s";
 
+const LEGEND: &str = "parents, one a sub-stream: P provider, 1-9 a-z viewer, - nobody, + other";
+
 fn cells(row: &Row, colours: bool) -> String {
-    let show = |cell: Option<String>| cell.unwrap_or_else(|| "-".into());
     let parents: String = row.parents.iter().map(|p| p.cell()).collect();
     format!(
-        "{:<9}  {}  {:>8}  {:>7}  {:>10}  {:>5}  {:<8}  {:>9.2}",
+        "{:<9}  {}  {:>8}  {:>7}  {:>10}  {:>5}  {:<8}  {:>9}",
         row.name,
         row.state.paint(9, colours),
-        show(row.startup.map(seconds)),
-        show(row.delay.map(millis)),
-        show(row.continuity.map(percent)),
-        show(row.peer_share.map(whole_percent)),
+        or_dash(row.startup.map(short)),
+        or_dash(row.delay.map(millis)),
+        or_dash(row.continuity.map(percent)),
+        or_dash(row.peer_share.map(whole_percent)),
         parents,
-        row.upload as f64 / 1e6,
+        or_dash(row.upload.map(|bits| format!("{:.2}", bits as f64 / 1e6))),
     )
 }
 
@@ -183,11 +186,11 @@ pub fn terminal(elapsed: Duration, rows: &[Row], colours: bool) -> String {
         let playing = hidden.iter().filter(|row| row.state == State::Playing).count();
         out.push_str(&format!("and {} more, {playing} of them playing\n", hidden.len()));
     }
-    out
+    out + LEGEND + "\n"
 }
 
 fn plain_head() -> String {
-    format!("time   {HEAD}\n")
+    format!("{LEGEND}\ntime   {HEAD}\n")
 }
 
 /// The rows as they stand in a pipe, each with its time.
@@ -209,7 +212,7 @@ pub fn json(elapsed: Duration, rows: &[Row]) -> String {
         continuity: Option<f64>,
         from_peers: Option<f64>,
         parents: Vec<Option<String>>,
-        upload_bits_per_second: u64,
+        upload_bits_per_second: Option<u64>,
     }
     let object = |row: &Row| {
         json_line(&Object {
@@ -241,7 +244,7 @@ mod tests {
             continuity: None,
             peer_share: None,
             parents: vec![],
-            upload: 3_120_000,
+            upload: Some(3_120_000),
         };
         let viewer = Row {
             name: "viewer-1".into(),
@@ -254,7 +257,7 @@ mod tests {
                 .into_iter()
                 .chain([Parent::Other, Parent::None, Parent::Provider, Parent::Viewer(9)])
                 .collect(),
-            upload: 520_000,
+            upload: None,
         };
         [provider, viewer]
     }
@@ -266,7 +269,8 @@ mod tests {
             "after 12 s\n\
              node       state      start-up    delay  continuity  peers  parents   up Mbit/s\n\
              provider   live              -        -           -      -                 3.12\n\
-             viewer-1   stalled      0.21 s   412 ms     99.99 %   87 %  P2a++-P9       0.52\n"
+             viewer-1   stalled      214 ms   412 ms     99.99 %   87 %  P2a++-P9          -\n\
+             parents, one a sub-stream: P provider, 1-9 a-z viewer, - nobody, + other\n"
         );
     }
 
@@ -286,15 +290,16 @@ mod tests {
         let many: Vec<_> =
             (0..32).map(|_| Row { state: State::Playing, ..rows()[1].clone() }).collect();
         let text = terminal(Duration::ZERO, &many, false);
-        assert_eq!(text.lines().count(), 21);
-        assert!(text.ends_with("and 14 more, 14 of them playing\n"));
+        assert_eq!(text.lines().count(), 22);
+        assert_eq!(text.lines().nth(20), Some("and 14 more, 14 of them playing"));
     }
 
     #[test]
     fn a_pipe_shows_the_time_of_each_row() {
         assert_eq!(
             plain_head() + &plain(Duration::from_secs(3), &rows()[..1]),
-            "time   node       state      start-up    delay  continuity  peers  parents   up Mbit/s\n\
+            "parents, one a sub-stream: P provider, 1-9 a-z viewer, - nobody, + other\n\
+             time   node       state      start-up    delay  continuity  peers  parents   up Mbit/s\n\
              3 s    provider   live              -        -           -      -                 3.12\n"
         );
     }
@@ -308,7 +313,7 @@ mod tests {
                 "{\"kind\":\"node\",\"elapsed_ms\":3001,\"name\":\"viewer-1\",\"state\":\"stalled\",\
                  \"startup_ms\":214,\"playout_delay_ms\":412,\"continuity\":0.99995,\"from_peers\":0.875,\
                  \"parents\":[\"provider\",\"viewer-2\",\"viewer-10\",\"viewer-36\",\"other\",null,\
-                 \"provider\",\"viewer-9\"],\"upload_bits_per_second\":520000}"
+                 \"provider\",\"viewer-9\"],\"upload_bits_per_second\":null}"
             )
         );
         assert!(text.starts_with("{\"kind\":\"node\""));

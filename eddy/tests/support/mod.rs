@@ -87,6 +87,11 @@ impl Process {
         self.until(&format!("{field} {least}"), || self.count(field) >= least);
     }
 
+    /// The last JSON line that it printed.
+    pub(crate) fn last(&self) -> Value {
+        self.lines().pop().unwrap_or_default()
+    }
+
     fn lines(&self) -> Vec<Value> {
         read(&self.said).lines().filter_map(|l| serde_json::from_str(l).ok()).collect()
     }

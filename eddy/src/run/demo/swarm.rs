@@ -21,14 +21,14 @@ use tracing::{error, warn};
 
 use super::check::{Checked, Published, Witness};
 use crate::input::Source;
-use crate::run::log::refusal_text;
+use crate::run::log::{Log, refusal_text};
 use crate::run::node::{FIRST, LEAVE, LEAVE_WITHIN, PACKETS, Running, Told, bind, pass_on, seed};
 use crate::run::provider::Feed;
-use crate::run::{RunError, bootstrap, log};
+use crate::run::{RunError, bootstrap};
 use crate::settings::GlobalSettings;
-use crate::ui::line::Rates;
 use crate::ui::summary::Outcome;
 use crate::ui::table::{Parent, Row, State};
+use crate::ui::{self, line::Rates};
 
 /// Places in the list of nodes; viewers follow.
 pub(super) const SERVER: usize = 0;
@@ -64,8 +64,10 @@ struct Part {
     phase: Phase,
     stats: Stats,
     told_at: Time,
-    upload: u64,
+    /// In bits per second; `None` before the first statistics.
+    upload: Option<u64>,
     alive: bool,
+    log: Log,
 }
 
 /// The host of every node; viewers have their blocks checked.
@@ -161,13 +163,14 @@ impl<'a> Swarm<'a> {
         let seat = Seat { number, to: self.to.clone(), checked };
         let tell = numbered(&self.to, number);
         self.nodes.push(Part {
+            log: Log::of(&name),
             name,
             id,
             running: Running::start(sockets, clock, machine, seat, tell)?,
             phase: Phase::Joining,
             stats: Stats::default(),
             told_at: clock.now(),
-            upload: 0,
+            upload: None,
             alive: true,
         });
         Ok(())
@@ -208,7 +211,7 @@ impl<'a> Swarm<'a> {
                     _ => {}
                 }
             }
-            Told::Notice(_, notice) => log::trouble(&part.name, &notice),
+            Told::Notice(now, notice) => part.log.trouble(now, &notice),
             Told::Died(e) if number < FIRST_VIEWER => return Err(e),
             Told::Died(_) => part.alive = false,
             Told::Player(_) | Told::Input(_) | Told::Interrupt => {}
@@ -229,14 +232,13 @@ impl<'a> Swarm<'a> {
             0 => State::Live,
             _ => part.phase.into(),
         };
-        let received = stats.from_peers + stats.from_provider > 0;
         Row {
             name: name.clone(),
             state,
             startup: stats.startup,
             delay: stats.playout_delay.filter(|_| number > 0),
-            continuity: (stats.due > 0).then(|| stats.continuity()),
-            peer_share: received.then(|| stats.peer_share()),
+            continuity: ui::continuity(stats),
+            peer_share: ui::peer_share(stats),
             parents: match number {
                 0 => Vec::new(),
                 _ => stats.parents.iter().map(|parent| self.parent(*parent)).collect(),
@@ -295,7 +297,8 @@ impl<'a> Swarm<'a> {
 
 impl Part {
     fn count(&mut self, now: Time, stats: Stats) {
-        self.upload = Rates::between(&self.stats, &stats, now.since(self.told_at)).up;
+        self.upload = Some(Rates::between(&self.stats, &stats, now.since(self.told_at)).up);
+        self.log.faults(now);
         (self.told_at, self.stats) = (now, stats);
     }
 
