@@ -3,12 +3,15 @@
 and each viewer's file is compared byte for byte with what ffmpeg sent.
 
     .ci/e2e.py EDDY [--mbit 1] [--seconds 20] [--viewers 8] [--faults kill|reset] [--block MS]
+                    [--runtimes mio,async-std] [--simulated RHYTHM]
 
 A tap stands between ffmpeg and the provider: it keeps every datagram and passes it on. A viewer's
 output must be a contiguous range of the tap's bytes, and ffmpeg must decode it without a word from
 the first whole group of pictures to the last. `--faults kill` ends two parents with SIGKILL and
 stops a third for 10 s (SIGSTOP); `--faults reset` resets every connection of the swarm twice
-(needs root and ss). Nothing leaves loopback; only processes started here are ended."""
+(needs root and ss). `--runtimes` gives the drivers that nodes take in turn. `--simulated` names the
+program of sim's example `rhythm`: the same swarm in virtual time must give the same continuity and
+order, and each viewer as many periodic messages a second, within 5 %. Nothing leaves loopback; only processes started here are ended."""
 
 import argparse
 import json
@@ -25,6 +28,8 @@ import time
 
 PACKET = 188
 STOPPED = 10  # seconds that a parent is stopped
+SETTLED = 10  # seconds until partners are found
+RHYTHMS = ["maps", "gossip", "heartbeats", "pings"]
 
 
 class Failed(Exception):
@@ -82,7 +87,8 @@ class Swarm:
 
     def eddy(self, name, *words):
         state = os.path.join(self.dir, name)
-        return self.start(name, [self.args.eddy, *words, "--state", state, "--json"])
+        runtime = self.args.runtimes[len(self.processes) % len(self.args.runtimes)]
+        return self.start(name, [self.args.eddy, *words, "--state", state, "--json", "--runtime", runtime])
 
     def log(self, name):
         with open(os.path.join(self.dir, name + ".log"), "rb") as f:
@@ -183,26 +189,54 @@ def check(swarm, tap, name, least):
     print(f"  {name}: {len(data)} bytes, contiguous from byte {at} of {len(tap)}, decodes clean")
 
 
-def lost_blocks(swarm, name):
-    """Blocks lost, by the viewer's own last count."""
-    lost = None
+def objects(swarm, name):
+    """What a node said, one object a line."""
     for line in swarm.log(name).splitlines():
         try:
-            lost = json.loads(line).get("blocks_lost", lost)
-        except (ValueError, AttributeError):
+            told = json.loads(line)
+        except ValueError:
             continue
-    return lost
+        if isinstance(told, dict):
+            yield told
+
+
+def lost_blocks(swarm, name):
+    """Blocks lost, by the viewer's own last count."""
+    counts = [told["blocks_lost"] for told in objects(swarm, name) if "blocks_lost" in told]
+    return counts[-1] if counts else None
+
+
+def rhythms(swarm, viewers):
+    """What each kind of counted message came to at all viewers together."""
+    last = {name: [told["sent"] for told in objects(swarm, name) if "sent" in told] for name in viewers}
+    missing = [name for name in viewers if not last[name]]
+    if missing:
+        raise Failed(f"no counts from {', '.join(missing)}")
+    return {kind: sum(last[name][-1][kind] for name in viewers) for kind in RHYTHMS}
+
+
+def compare(args, viewers, counts, seconds):
+    """Holds periodic messages of the run against those of the same swarm in virtual time."""
+    simulated = subprocess.run(
+        [args.simulated, str(len(viewers)), str(round(seconds)), str(args.block), str(int(args.mbit * 1000))],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    world = json.loads(simulated.stdout)
+    print(f"  simulated: {simulated.stdout.strip()}")
+    if world["continuity"] != 1 or world["lost"] or not world["in_order"]:
+        raise Failed("the simulated swarm is not whole")
+    for kind in RHYTHMS:
+        real = counts[kind] / seconds / len(viewers)
+        print(f"  {kind}: {real:.4f} a second and viewer, simulated {world[kind]:.4f}")
+        if abs(real - world[kind]) > 0.05 * world[kind]:
+            raise Failed(f"{kind} differ by more than 5 %")
 
 
 def parents(swarm, viewers):
     """Viewers that serve others now, those with most upload first."""
     upload = {}
     for name in viewers:
-        for line in swarm.log(name).splitlines():
-            try:
-                upload[name] = json.loads(line).get("up_bits_per_second", upload.get(name, 0))
-            except (ValueError, AttributeError):
-                continue
+        for told in objects(swarm, name):
+            upload[name] = told.get("up_bits_per_second") or upload.get(name, 0)
     serving = sorted((n for n in viewers if upload.get(n)), key=lambda n: -upload[n])
     return serving + [n for n in viewers if n not in serving]
 
@@ -260,7 +294,12 @@ def run(args):
                 reset_all(ports)
                 print(f"  reset every connection to {len(ports)} nodes")
                 time.sleep(4)
+        if args.simulated:
+            time.sleep(SETTLED)
+            before, since = rhythms(swarm, viewers), time.monotonic()
         time.sleep(max(0.0, args.seconds - (time.monotonic() - began)))
+        if args.simulated:
+            after, span = rhythms(swarm, viewers), time.monotonic() - since
         swarm.processes["ffmpeg"].send_signal(signal.SIGTERM)
         swarm.processes["ffmpeg"].wait(10)
         # What was sent last has the play-out delay, and a stopped viewer its slip, to come out.
@@ -278,6 +317,8 @@ def run(args):
             check(swarm, sent, name, least)
             if lost_blocks(swarm, name) != 0:
                 raise Failed(f"{name} counts {lost_blocks(swarm, name)} lost blocks")
+        if args.simulated:
+            compare(args, viewers, {kind: after[kind] - before[kind] for kind in RHYTHMS}, span)
         print(f"passed: {len(left)} viewers, {args.mbit} Mbit/s, {args.seconds} s, faults: {args.faults or 'none'}")
         shutil.rmtree(swarm.dir)
     except Failed as e:
@@ -296,6 +337,8 @@ def main():
     parser.add_argument("--viewers", type=int, default=8)
     parser.add_argument("--block", type=int, default=40)
     parser.add_argument("--faults", choices=["kill", "reset"])
+    parser.add_argument("--runtimes", type=lambda names: names.split(","), default=["mio"])
+    parser.add_argument("--simulated", type=os.path.abspath)
     args = parser.parse_args()
     args.eddy = os.path.abspath(args.eddy)
     return run(args)

@@ -1,4 +1,4 @@
-//! DP1 to DP3, DP6 and DP7 of the performance study: the node in the mio driver
+//! DP1 to DP3, DP6 and DP7 of the performance study: the node in its drivers
 //! over loopback sockets, against a raw relay or fan-out of the same frames.
 //!
 //! `cargo bench -p eddy-bench --bench data_plane -- DP1 DP6` runs only these.
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use eddy_bench::cpu::{interleave, rate};
-use eddy_bench::node::{Running, config, join};
+use eddy_bench::node::{Running, Runtime, config, join};
 use eddy_bench::peer::{self, Connection, Parent};
 use eddy_bench::raw::{self, Check};
 use eddy_bench::sink::Sink;
@@ -40,8 +40,9 @@ const SIZES: [(usize, Duration); 3] = [
 ];
 
 fn main() -> io::Result<()> {
-    if std::env::args().any(|a| a == IDLE) {
-        return idle_node();
+    let mut arguments = std::env::args().skip_while(|a| a != IDLE).skip(1);
+    if let Some(name) = arguments.next() {
+        return Runtime::ALL.into_iter().find(|r| r.name() == name).map_or(Ok(()), idle_node);
     }
     table::head();
     if table::wanted("DP1") {
@@ -72,10 +73,16 @@ struct Relay {
     /// Time between blocks that are measured; zero for as fast as they go.
     interval: Duration,
     verified: bool,
+    runtime: Runtime,
 }
 
 impl Relay {
-    fn unpaced(fan: u32, length: usize, block: Duration, verified: bool) -> Self {
+    fn unpaced(
+        runtime: Runtime,
+        fan: u32,
+        (length, block): (usize, Duration),
+        verified: bool,
+    ) -> Self {
         // A verification is a fixed cost, so small blocks need fewer bytes.
         let most = if verified { 12_000 } else { u64::MAX };
         let count = ((OUT / length / fan as usize) as u64).clamp(200, most);
@@ -84,7 +91,7 @@ impl Relay {
             true => Blocks::signed(length, &channel(block), BEGIN, warm + count),
             false => Blocks::ghost(length),
         };
-        Self { fan, blocks, block, warm, count, interval: Duration::ZERO, verified }
+        Self { fan, blocks, block, warm, count, interval: Duration::ZERO, verified, runtime }
     }
 
     /// The smallest costs of the node and of the raw relay.
@@ -102,7 +109,8 @@ impl Relay {
         let parent = Parent::listen()?;
         let channel = channel(self.block);
         let verifier = if self.verified { Verifier::ed25519() } else { Verifier::ghost() };
-        let node = Running::start(|now, _| Node::viewer(config(verifier), [3; 32], now))?;
+        let node =
+            Running::start(self.runtime, |now, _| Node::viewer(config(verifier), [3; 32], now))?;
         node.command(Ticket(1), join(&channel, vec![parent.member()?]))?;
         let (control, source, first) = parent.adopt()?;
         assert_eq!(first, BEGIN, "the node begins where the script expects");
@@ -174,13 +182,13 @@ impl Relay {
     }
 }
 
-fn relays(id: &str, verified: bool, target: f64) -> io::Result<()> {
+fn relays(id: &str, runtime: Runtime, verified: bool, target: f64) -> io::Result<()> {
     for (length, block) in SIZES {
         for fan in [1, 4, 8, 32] {
-            let relay = Relay::unpaced(fan, length, block, verified);
+            let relay = Relay::unpaced(runtime, fan, (length, block), verified);
             let (ours, theirs) = relay.run()?;
             let (ours, theirs) = (rate(relay.out(), ours), rate(relay.out(), theirs));
-            let what = format!("relay, K = {fan}, {length} B");
+            let what = format!("{}: relay, K = {fan}, {length} B", runtime.name());
             let target = Target::AtLeast(target);
             row(id, &what, &gigabytes(ours), &gigabytes(theirs), ours / theirs, target);
         }
@@ -189,11 +197,12 @@ fn relays(id: &str, verified: bool, target: f64) -> io::Result<()> {
 }
 
 fn dp1() -> io::Result<()> {
-    relays("DP1", false, 0.80)
+    relays("DP1", Runtime::Mio, false, 0.80)?;
+    relays("DP1", Runtime::AsyncStd, false, 0.65)
 }
 
 fn dp2() -> io::Result<()> {
-    relays("DP2", true, 0.85)
+    relays("DP2", Runtime::Mio, true, 0.85)
 }
 
 fn dp6() -> io::Result<()> {
@@ -210,10 +219,11 @@ fn dp6() -> io::Result<()> {
         count: 400,
         interval: Duration::from_secs_f64(length as f64 * 8.0 / 20e6),
         verified: false,
+        runtime: Runtime::Mio,
     };
     let (ours, theirs) = relay.run()?;
     let (ours, theirs) = (rate(relay.out(), ours), rate(relay.out(), theirs));
-    let what = "relay, K = 4, 16384 B, 20 Mbit/s in, 80 out";
+    let what = "mio: relay, K = 4, 16384 B, 20 Mbit/s in, 80 out";
     row("DP6", what, &gigabytes(ours), &gigabytes(theirs), ours / theirs, Target::AtLeast(0.80));
     Ok(())
 }
@@ -228,21 +238,26 @@ const PACKET_INTERVAL: Duration = Duration::from_nanos(PACKET as u64 * 8_000);
 const FAN_TIME: Duration = Duration::from_secs(3);
 
 fn dp3() -> io::Result<()> {
+    provider_row(Runtime::Mio, 1.5)?;
+    provider_row(Runtime::AsyncStd, 2.0)
+}
+
+fn provider_row(runtime: Runtime, target: f64) -> io::Result<()> {
     let block = Duration::from_millis(40);
-    let (ours, theirs) = interleave(RUNS, || provider(block), || raw_fan_out(block))?;
+    let (ours, theirs) = interleave(RUNS, || provider(runtime, block), || raw_fan_out(block))?;
     let percent = |cost: Duration| {
         format!("{:.1} % of a core", 100.0 * cost.as_secs_f64() / FAN_TIME.as_secs_f64())
     };
     let ratio = ours.as_secs_f64() / theirs.as_secs_f64();
-    let what = "provider, 1000 viewers at 1 Mbit/s, D = 40 ms";
-    row("DP3", what, &percent(ours), &percent(theirs), ratio, Target::AtMost(1.5));
+    let what = format!("{}: provider, 1000 viewers at 1 Mbit/s, D = 40 ms", runtime.name());
+    row("DP3", &what, &percent(ours), &percent(theirs), ratio, Target::AtMost(target));
     Ok(())
 }
 
-fn provider(block: Duration) -> io::Result<Duration> {
+fn provider(runtime: Runtime, block: Duration) -> io::Result<Duration> {
     let channel = channel(block);
     let config = config(Verifier::ed25519());
-    let node = Running::start(|now, _| {
+    let node = Running::start(runtime, |now, _| {
         Node::provider(config, channel.clone(), signer(), Vec::new(), None, [3; 32], now)
     })?;
     let (mut controls, mut sinks) = (Vec::new(), Vec::new());
@@ -306,14 +321,15 @@ fn raw_fan_out(block: Duration) -> io::Result<Duration> {
     Ok(cost)
 }
 
-/// The argument that makes this program the idle node of DP7.
+/// The argument that makes this program the idle node of DP7; the runtime's
+/// name follows.
 const IDLE: &str = "--idle-node";
 
 /// A provider and nothing else, until its standard input ends.
-fn idle_node() -> io::Result<()> {
+fn idle_node(runtime: Runtime) -> io::Result<()> {
     let channel = channel(Duration::from_millis(40));
     let config = config(Verifier::ed25519());
-    let node = Running::start(|now, _| {
+    let node = Running::start(runtime, |now, _| {
         Node::provider(config, channel, signer(), Vec::new(), None, [3; 32], now)
     })?;
     println!("{}", node.addr());
@@ -322,8 +338,12 @@ fn idle_node() -> io::Result<()> {
 }
 
 fn dp7() -> io::Result<()> {
+    Runtime::ALL.into_iter().try_for_each(memory_row)
+}
+
+fn memory_row(runtime: Runtime) -> io::Result<()> {
     let mut process = Process::new(std::env::current_exe()?)
-        .arg(IDLE)
+        .args([IDLE, runtime.name()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
@@ -332,8 +352,9 @@ fn dp7() -> io::Result<()> {
     drop(process.stdin.take());
     process.wait()?;
     let cost = cost? / 1024.0;
-    let what = "memory a connected peer, 1000 idle partners, maps each second";
-    row("DP7", what, &format!("{cost:.1} KiB"), "—", cost, Target::AtMost(16.0));
+    let name = runtime.name();
+    let what = format!("{name}: memory a connected peer, 1000 idle partners, maps each second");
+    row("DP7", &what, &format!("{cost:.1} KiB"), "—", cost, Target::AtMost(16.0));
     Ok(())
 }
 

@@ -1,13 +1,12 @@
 //! The door for other threads.
 
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::task::Waker;
 
 use eddy_core::{Command, Ticket, Time};
-use mio::{Registry, Token, Waker};
 
 use crate::Clock;
 
@@ -19,12 +18,12 @@ type Given = (Time, Ticket, Command);
 /// The driver's end of the queue.
 pub(crate) type Commands = Receiver<Given>;
 
-/// Reaches a [`Driver`](crate::Driver) from any thread.
+/// Reaches a driver from any thread.
 #[derive(Clone, Debug)]
 pub struct Handle {
     queue: SyncSender<Given>,
     clock: Clock,
-    waker: Arc<Waker>,
+    waker: Waker,
     ended: Arc<AtomicBool>,
 }
 
@@ -34,14 +33,10 @@ pub struct Handle {
 pub struct Full(pub Command);
 
 impl Handle {
-    pub(crate) fn new(
-        registry: &Registry,
-        token: Token,
-        clock: Clock,
-    ) -> io::Result<(Self, Commands)> {
-        let waker = Arc::new(Waker::new(registry, token)?);
+    /// `waker` ends the driver's sleep.
+    pub(crate) fn new(clock: Clock, waker: Waker) -> (Self, Commands) {
         let (queue, commands) = sync_channel(CAPACITY);
-        Ok((Self { queue, clock, waker, ended: Arc::default() }, commands))
+        (Self { queue, clock, waker, ended: Arc::default() }, commands)
     }
 
     /// Queues a command for the machine, which is told the time of this call.
@@ -51,8 +46,7 @@ impl Handle {
     /// [`Full`] with the command: try again later, or drop it.
     pub fn command(&self, ticket: Ticket, command: Command) -> Result<(), Full> {
         let queued = self.post(ticket, command);
-        // It fails only with the poller gone, and then nobody is left to wake.
-        self.waker.wake().ok();
+        self.waker.wake_by_ref();
         queued
     }
 
@@ -68,18 +62,18 @@ impl Handle {
             return Err(Full(command));
         }
         self.queue.try_send((self.clock.now(), ticket, command)).map_err(|e| {
-            self.waker.wake().ok();
+            self.waker.wake_by_ref();
             let (TrySendError::Full(given) | TrySendError::Disconnected(given)) = e;
             Full(given.2)
         })
     }
 
-    /// Ends [`Driver::run`](crate::Driver::run), for good. Commands given
+    /// Ends the driver's `run`, for good. Commands given
     /// before are still handed to the machine, and what the kernel takes at
     /// once is still sent; the connections close when the driver is dropped.
     pub fn stop(&self) {
         self.ended.store(true, Ordering::Release);
-        self.waker.wake().ok();
+        self.waker.wake_by_ref();
     }
 
     pub(crate) fn has_ended(&self) -> bool {

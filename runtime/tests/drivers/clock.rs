@@ -1,12 +1,11 @@
 //! Time: wakes, idleness, and the `now` of every event.
 
-mod common;
-
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::Node;
 use eddy_core::{Action, Event};
+
+use super::common::{Node, PATIENCE};
 
 #[test]
 fn wakes_are_punctual_and_never_early() {
@@ -29,7 +28,7 @@ fn wakes_are_punctual_and_never_early() {
         true
     });
     node.act(Action::SendDatagram { to: node.addr, bytes: Bytes::from_static(b"start") });
-    let mut lateness = result.recv_timeout(common::PATIENCE).expect("not all wakes came");
+    let mut lateness = result.recv_timeout(PATIENCE).expect("not all wakes came");
     assert_eq!(lateness.len(), 50);
     lateness.sort_unstable();
     println!("median lateness {:?}, worst {:?}", lateness[25], lateness[49]);
@@ -67,6 +66,27 @@ fn now_is_the_clock_on_wakes_and_on_the_first_input_after_idleness() {
 }
 
 #[test]
+fn a_wake_may_be_put_forward_and_put_off() {
+    // A datagram of n bytes asks for a wake in n ms; the machine asserts that
+    // it is not early.
+    let node = Node::new(|now, event, wants| {
+        wants.wait = match event {
+            Event::Datagram { bytes, .. } => Some(now + Duration::from_millis(bytes.len() as u64)),
+            _ => None,
+        };
+        false
+    });
+    for waits in [[60_000, 50], [50, 400]] {
+        for wait in waits {
+            node.act(Action::SendDatagram { to: node.addr, bytes: vec![0; wait].into() });
+            assert!(matches!(node.next().event, Event::Datagram { .. }));
+        }
+        assert_eq!(node.next().event, Event::Wake, "asked for in {waits:?} ms");
+        assert_eq!(node.next_within(Duration::from_millis(50)), None);
+    }
+}
+
+#[test]
 fn traffic_hurries_no_wake() {
     // The loop goes round without a pause, for the machine writes to itself;
     // the machine asserts that none of its wakes is early.
@@ -91,7 +111,7 @@ fn traffic_hurries_no_wake() {
         true
     });
     node.act(Action::SendDatagram { to: node.addr, bytes: Bytes::from_static(b"round") });
-    result.recv_timeout(common::PATIENCE).expect("traffic kept the wakes away");
+    result.recv_timeout(PATIENCE).expect("traffic kept the wakes away");
 }
 
 #[test]

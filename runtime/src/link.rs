@@ -1,32 +1,26 @@
-//! One connection: its socket, what the poller said of it, what waits for it.
+//! One connection: its socket, what the driver said of it, what waits for it.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::Shutdown;
+use std::io::{self, ErrorKind, IoSlice, Write};
 
 use bytes::{Buf, Bytes};
 use eddy_core::{DialId, Head};
-use mio::event::Event;
-use mio::net::TcpStream;
+
+use crate::net::{Readiness, Stream};
 
 /// Pieces handed to the kernel in one call.
 const SLICES: usize = 64;
 
 #[derive(Debug)]
-pub(crate) struct Link {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Link<S> {
+    pub(crate) stream: S,
     pub(crate) phase: Phase,
     pub(crate) outbox: Outbox,
     /// Whether the machine wants to read.
     pub(crate) reading: bool,
-    // The poller speaks once for each change, so what it said is kept until
-    // the kernel says the opposite.
-    readable: bool,
-    writable: bool,
-    /// The peer's end is near: only 0 or an error ends the reading.
-    ending: bool,
-    /// The connection is lost, though bytes that came before may be unread.
-    broken: bool,
+    /// A driver speaks once for each change, so what it said is kept until the
+    /// kernel says the opposite.
+    ready: Readiness,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,30 +37,31 @@ pub(crate) enum Phase {
     Closed,
 }
 
-impl Link {
-    pub(crate) fn new(stream: TcpStream, phase: Phase) -> Self {
+impl<S: Stream> Link<S> {
+    pub(crate) fn new(stream: S, phase: Phase) -> Self {
         Self {
             stream,
             phase,
             outbox: Outbox::default(),
             reading: true,
-            readable: false,
-            writable: true,
-            ending: false,
-            broken: false,
+            ready: Readiness { writable: true, ..Readiness::default() },
         }
     }
 
-    /// Remembers what the poller said.
-    pub(crate) fn note(&mut self, event: &Event) {
-        self.broken |= event.is_error();
-        self.ending |= event.is_read_closed();
-        self.readable |= event.is_readable() || self.ending;
-        self.writable |= event.is_writable();
+    /// Remembers what the driver said.
+    pub(crate) fn note(&mut self, said: Readiness) {
+        self.ready.readable |= said.readable;
+        self.ready.writable |= said.writable;
+        self.ready.drain |= said.drain;
+        self.ready.broken |= said.broken;
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.phase == Phase::Open && !self.reading
     }
 
     pub(crate) fn can_read(&self) -> bool {
-        self.broken || (self.readable && (self.reading || self.phase != Phase::Open))
+        self.ready.broken || (self.ready.readable && !self.is_paused())
     }
 
     /// Reads once: `None` if nothing is there, 0 if it has come to its end, in
@@ -74,13 +69,12 @@ impl Link {
     pub(crate) fn read(&mut self, space: &mut [u8]) -> Option<usize> {
         let n = match self.stream.read(space) {
             // Nobody wants what is left, and a pause must not hide the loss.
-            _ if self.broken && !self.reading => Some(0),
-            Err(e) if e.kind() == ErrorKind::WouldBlock && !self.broken => None,
+            _ if self.ready.broken && !self.reading => Some(0),
+            Err(e) if e.kind() == ErrorKind::WouldBlock && !self.ready.broken => None,
             done => Some(done.unwrap_or(0)),
         };
-        // A read that leaves space has emptied a stream socket, and what comes
-        // later makes a new event: no need to ask again.
-        self.readable = n.is_some_and(|n| n == space.len() || self.ending);
+        // A read that leaves space may have emptied the socket.
+        self.ready.readable = n.is_some_and(|n| n == space.len() || self.ready.drain);
         n
     }
 
@@ -89,19 +83,18 @@ impl Link {
     /// error shows at the next read, after what the peer had sent before.
     pub(crate) fn write(&mut self) -> usize {
         let mut total = 0;
-        while self.writable && !self.outbox.0.is_empty() {
+        while self.ready.writable && !self.outbox.0.is_empty() {
             match self.outbox.write(&mut self.stream) {
                 Ok(n) => total += n,
                 Err(e) => {
-                    self.writable = false;
-                    self.broken |= e.kind() != ErrorKind::WouldBlock;
+                    self.ready.writable = false;
+                    self.ready.broken |= e.kind() != ErrorKind::WouldBlock;
                 }
             }
         }
         if self.phase == Phase::Closing && self.outbox.0.is_empty() {
             self.phase = Phase::Closed;
-            // It fails on a connection that is gone, which the next read tells.
-            self.stream.shutdown(Shutdown::Write).ok();
+            self.stream.finish();
         }
         total
     }

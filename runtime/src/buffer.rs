@@ -1,4 +1,4 @@
-//! The one buffer that everything is read into.
+//! What is read into.
 
 use bytes::{Bytes, BytesMut};
 
@@ -12,11 +12,11 @@ const LEAST: usize = 64 << 10;
 /// steady state. Safe code can only read into initialised memory; cutting
 /// pieces off the front spreads the cost of zeroing it over all of them.
 #[derive(Debug, Default)]
-pub(crate) struct ReadBuffer(BytesMut);
+pub struct ReadBuffer(BytesMut);
 
 impl ReadBuffer {
-    /// Space for the next read, at least [`LEAST`] bytes.
-    pub(crate) fn space(&mut self) -> &mut [u8] {
+    /// Space for the next read, at least 64 KiB.
+    pub fn space(&mut self) -> &mut [u8] {
         if self.0.len() < LEAST {
             self.0.clear();
             self.0.resize(SIZE, 0);
@@ -25,7 +25,10 @@ impl ReadBuffer {
     }
 
     /// The first `n` bytes of the space, which a read has filled.
-    pub(crate) fn take(&mut self, n: usize) -> Bytes {
+    ///
+    /// # Panics
+    /// If the space is not that long.
+    pub fn take(&mut self, n: usize) -> Bytes {
         self.0.split_to(n).freeze()
     }
 }

@@ -1,17 +1,16 @@
 //! What is not a connection: datagrams, commands, the host, the end.
 
-mod common;
-
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::mpsc;
 
 use bytes::Bytes;
-use common::{BELL, Heard, Node, PATIENCE, pattern};
-use eddy_core::Host;
 use eddy_core::{
-    Action, Command, Delivery, Event, Machine, Notice, Output, Phase, Seq, Ticket, Time, Warning,
+    Action, Command, Delivery, Event, Host, Machine, Notice, Output, Phase, Seq, Ticket, Time,
+    Warning,
 };
-use eddy_runtime_mio::{Clock, Driver, Full, Sockets};
+
+use super::common::{BELL, Heard, Node, PATIENCE, pattern, send};
+use crate::driver::{Clock, Driver, Full, Sockets, run};
 
 #[test]
 fn datagrams_go_both_ways() {
@@ -173,8 +172,8 @@ fn a_stopped_driver_has_taken_what_came_before_and_takes_no_more() {
     }
     handle.stop();
     assert_eq!(handle.command(BELL, Command::Leave), Err(Full(Command::Leave)));
-    driver.run().unwrap();
-    driver.run().unwrap();
+    run(&mut driver).unwrap();
+    run(&mut driver).unwrap();
     let (machine, host) = driver.into_parts();
     assert_eq!((machine.0, host.0), (100, 100));
     assert_eq!(handle.command(BELL, Command::Leave), Err(Full(Command::Leave)));
@@ -184,7 +183,7 @@ fn a_stopped_driver_has_taken_what_came_before_and_takes_no_more() {
 fn stopping_sends_what_the_kernel_takes() {
     let (a, b) = (Node::plain(), Node::plain());
     let (ab, ba) = a.connect(&b);
-    a.act(common::send(ab, pattern(0, 50_000).into()));
+    a.act(send(ab, pattern(0, 50_000).into()));
     drop(a);
     assert!(b.receive(ba, 50_000) == pattern(0, 50_000));
     b.closed(ba);

@@ -1,9 +1,8 @@
 //! The listener and the datagram socket.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
-use mio::net::{TcpListener, UdpSocket};
 use socket2::SockRef;
 
 /// Connections that may wait to be accepted.
@@ -16,8 +15,8 @@ const TRIES: usize = 16;
 /// A TCP listener and a UDP socket on the same address and port.
 #[derive(Debug)]
 pub struct Sockets {
-    pub(crate) listener: TcpListener,
-    pub(crate) udp: UdpSocket,
+    listener: TcpListener,
+    udp: UdpSocket,
     local: SocketAddr,
 }
 
@@ -39,6 +38,8 @@ impl Sockets {
         SockRef::from(&listener).listen(BACKLOG)?;
         let local = listener.local_addr()?;
         let udp = UdpSocket::bind(local)?;
+        listener.set_nonblocking(true)?;
+        udp.set_nonblocking(true)?;
         // The kernel gives what it allows; less only means more loss in a burst.
         SockRef::from(&udp).set_recv_buffer_size(UDP_BUFFER).ok();
         Ok(Self { listener, udp, local })
@@ -50,12 +51,10 @@ impl Sockets {
         self.local
     }
 
-    /// Sends a datagram; what cannot be sent now is lost.
-    pub(crate) fn send_datagram(&self, bytes: &[u8], mut to: SocketAddr) {
-        if let (SocketAddr::V6(_), IpAddr::V4(ip)) = (self.local, to.ip()) {
-            to.set_ip(ip.to_ipv6_mapped().into());
-        }
-        self.udp.send_to(bytes, to).ok();
+    /// Both, for a driver to put on its poller. They do not block.
+    #[must_use]
+    pub fn into_parts(self) -> (TcpListener, UdpSocket) {
+        (self.listener, self.udp)
     }
 }
 
@@ -63,6 +62,15 @@ impl Sockets {
 /// as `::ffff:a.b.c.d`.
 pub(crate) fn canonical(mut addr: SocketAddr) -> SocketAddr {
     addr.set_ip(addr.ip().to_canonical());
+    addr
+}
+
+/// An address as a socket bound to `local` takes it: the way back from
+/// [`canonical`].
+pub(crate) fn native(mut addr: SocketAddr, local: SocketAddr) -> SocketAddr {
+    if let (SocketAddr::V6(_), IpAddr::V4(ip)) = (local, addr.ip()) {
+        addr.set_ip(ip.to_ipv6_mapped().into());
+    }
     addr
 }
 
@@ -93,8 +101,12 @@ mod tests {
     #[test]
     fn ipv4_in_ipv6_is_ipv4() {
         let mapped: SocketAddr = "[::ffff:127.0.0.1]:9".parse().unwrap();
-        assert_eq!(canonical(mapped), "127.0.0.1:9".parse().unwrap());
+        let v4: SocketAddr = "127.0.0.1:9".parse().unwrap();
+        assert_eq!(canonical(mapped), v4);
+        assert_eq!(native(v4, "[::]:0".parse().unwrap()), mapped);
+        assert_eq!(native(v4, "0.0.0.0:0".parse().unwrap()), v4);
         let plain: SocketAddr = "[2001:db8::1]:9".parse().unwrap();
         assert_eq!(canonical(plain), plain);
+        assert_eq!(native(plain, "[::]:0".parse().unwrap()), plain);
     }
 }

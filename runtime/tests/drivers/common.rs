@@ -1,7 +1,5 @@
 //! A machine on strings: the test pulls them from outside, and the machine
 //! judges the driver with every event it is told.
-#![allow(dead_code, reason = "each test file uses its own part of this")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,11 +8,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use eddy_core::Host;
 use eddy_core::{
-    Action, Command, Delivery, DialId, Event, Head, LinkId, Machine, Notice, Output, Ticket, Time,
+    Action, Command, Delivery, DialId, Event, Head, Host, LinkId, Machine, Notice, Output, Ticket,
+    Time,
 };
-use eddy_runtime_mio::{Clock, Driver, Handle, Sockets};
+
+use crate::driver::{Clock, Driver, Handle, Sockets, run};
 
 /// Longest wait for something that has to happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
@@ -218,7 +217,7 @@ impl Node {
         };
         let mut driver = Driver::new(sockets, clock, machine, Ear(ear)).unwrap();
         let handle = driver.handle();
-        let thread = std::thread::spawn(move || driver.run().unwrap());
+        let thread = std::thread::spawn(move || run(&mut driver).unwrap());
         Self { addr, clock, handle, strings, seen, heard, thread: Some(thread) }
     }
 
