@@ -38,6 +38,8 @@ mod check;
 mod clock;
 mod conn;
 mod faults;
+pub mod fuzz;
+pub mod hand;
 mod hash;
 mod latency;
 mod link;
@@ -45,6 +47,7 @@ pub mod live;
 mod net;
 mod node;
 mod queue;
+pub mod record;
 mod uplink;
 mod world;
 

@@ -1,11 +1,10 @@
 //! Generators of valid messages: of everything that must survive the wire.
+//! Bytes choose, so that a fuzzer can steer and a test can be repeated.
 
 use alloc::boxed::Box;
-use alloc::string::{String, ToString as _};
-use core::net::{IpAddr, SocketAddr};
+use alloc::string::String;
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
-
-use quickcheck::{Arbitrary, Gen};
 
 use crate::id::{ChannelId, NodeId, Seq, SubStream};
 use crate::stream::channel::{
@@ -19,210 +18,300 @@ use crate::wire::message::{
     RegistrationResult, Subscribe, SubscribeReply, Token,
 };
 
-impl Arbitrary for Message {
-    fn arbitrary(g: &mut Gen) -> Self {
-        match below(g, 23) {
-            0 => Self::Hello(hello(g)),
-            1 => Self::Refuse(Refuse {
-                reason: reason(g),
-                version: u8::arbitrary(g),
-                referrals: list(g, MAX_REFERRALS),
+/// Choices made by bytes, first to last. When these are used up, every further
+/// choice is the first one, so whatever is made of any bytes comes to an end.
+#[derive(Clone, Debug)]
+pub struct Choices<'a>(&'a [u8]);
+
+impl<'a> Choices<'a> {
+    /// Lets these bytes choose.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// Whether all bytes are used up.
+    pub fn is_over(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Any byte.
+    pub fn byte(&mut self) -> u8 {
+        let [byte] = self.array();
+        byte
+    }
+
+    /// Any bytes, this many.
+    pub fn array<const N: usize>(&mut self) -> [u8; N] {
+        let mut array = [0; N];
+        let taken = self.slice(N);
+        array[..taken.len()].copy_from_slice(taken);
+        array
+    }
+
+    /// The next bytes as they are: this many, or all that are left.
+    pub fn slice(&mut self, most: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(most.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+
+    /// True or false.
+    pub fn coin(&mut self) -> bool {
+        self.byte() % 2 == 1
+    }
+
+    /// Any 16-bit number.
+    pub fn u16(&mut self) -> u16 {
+        u16::from_be_bytes(self.array())
+    }
+
+    /// Any 32-bit number.
+    pub fn u32(&mut self) -> u32 {
+        u32::from_be_bytes(self.array())
+    }
+
+    /// Any 64-bit number.
+    pub fn u64(&mut self) -> u64 {
+        u64::from_be_bytes(self.array())
+    }
+
+    /// A number below `n`, and below 2^16; 0 if `n` is 0.
+    pub fn below(&mut self, n: usize) -> usize {
+        let any: usize = if n <= 256 { self.byte().into() } else { self.u16().into() };
+        any % n.max(1)
+    }
+
+    /// One of the items.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub fn pick<T: Copy>(&mut self, items: &[T]) -> T {
+        items[self.below(items.len())]
+    }
+
+    /// Up to `most` items.
+    fn list<T, C: FromIterator<T>>(
+        &mut self,
+        most: usize,
+        mut item: impl FnMut(&mut Self) -> T,
+    ) -> C {
+        let length = self.below(most + 1);
+        (0..length).map(|_| item(self)).collect()
+    }
+
+    /// Text of at most `most` bytes.
+    fn text(&mut self, most: usize, allowed: impl Fn(char) -> bool) -> String {
+        let mut text: String = self.list(most, Self::char);
+        text.retain(allowed);
+        text.truncate(text.floor_char_boundary(most));
+        text
+    }
+
+    /// ASCII as often as not.
+    fn char(&mut self) -> char {
+        match self.byte() {
+            ascii @ 0..0x80 => ascii.into(),
+            _ => char::from_u32(u32::from(self.u16()) * 17).unwrap_or('é'),
+        }
+    }
+
+    /// Any message that keeps the limits of the wire.
+    pub(super) fn message(&mut self) -> Message {
+        match self.below(23) {
+            0 => Message::Hello(self.hello()),
+            1 => Message::Refuse(Refuse {
+                reason: self.reason(),
+                version: self.byte(),
+                referrals: self.list(MAX_REFERRALS, Self::member),
             }),
-            2 => Self::Leave,
-            3 => Self::Ping(u64::arbitrary(g)),
-            4 => Self::Pong(u64::arbitrary(g)),
-            5 => Self::ChannelRegistration(Registration {
-                channel: channel(g),
-                signature: Signature(array(g)),
+            2 => Message::Leave,
+            3 => Message::Ping(self.u64()),
+            4 => Message::Pong(self.u64()),
+            5 => Message::ChannelRegistration(Registration {
+                channel: self.channel(),
+                signature: Signature(self.array()),
             }),
-            6 => Self::RegistrationReply(pick(
-                g,
-                &[
-                    RegistrationResult::Registered,
-                    RegistrationResult::NameTaken,
-                    RegistrationResult::BadSignature,
-                    RegistrationResult::Full,
-                ],
-            )),
-            7 => Self::ChannelList(ListRequest { filter: text(g, MAX_NAME, |_| true) }),
-            8 => Self::ChannelListReply(
-                // A list of the longest channels would not fit one frame.
-                (0..below(g, MAX_CHANNELS / 2))
-                    .map(|_| ChannelSummary { channel: channel(g), viewers: u32::arbitrary(g) })
-                    .collect(),
-            ),
-            9 => Self::ChannelJoin(JoinRequest {
-                name: name(g),
-                key: bool::arbitrary(g).then(|| PublicKey(array(g))),
+            6 => Message::RegistrationReply(self.pick(&[
+                RegistrationResult::Registered,
+                RegistrationResult::NameTaken,
+                RegistrationResult::BadSignature,
+                RegistrationResult::Full,
+            ])),
+            7 => Message::ChannelList(ListRequest { filter: self.text(MAX_NAME, |_| true) }),
+            // A list of the longest channels would not fit one frame.
+            8 => Message::ChannelListReply(self.list(MAX_CHANNELS / 2, |c| ChannelSummary {
+                channel: c.channel(),
+                viewers: c.u32(),
+            })),
+            9 => Message::ChannelJoin(JoinRequest {
+                name: self.name(),
+                key: self.coin().then(|| PublicKey(self.array())),
             }),
-            10 => Self::JoinReply(Box::new(match below(g, 4) {
+            10 => Message::JoinReply(Box::new(match self.below(4) {
                 0 => JoinReply::NoSuchChannel,
                 1 => JoinReply::WrongKey,
                 _ => JoinReply::Joined {
-                    channel: channel(g),
-                    viewers: u32::arbitrary(g),
-                    members: list(g, MAX_MEMBERS),
+                    channel: self.channel(),
+                    viewers: self.u32(),
+                    members: self.list(MAX_MEMBERS, Self::member),
                 },
             })),
-            11 => Self::Heartbeat(ChannelId(array(g))),
-            12 => Self::HeartbeatReply(HeartbeatReply {
-                known: bool::arbitrary(g),
-                viewers: u32::arbitrary(g),
-                connectable: Option::arbitrary(g),
-                members: list(g, MAX_MEMBERS),
+            11 => Message::Heartbeat(ChannelId(self.array())),
+            12 => Message::HeartbeatReply(HeartbeatReply {
+                known: self.coin(),
+                viewers: self.u32(),
+                connectable: self.pick(&[None, Some(false), Some(true)]),
+                members: self.list(MAX_MEMBERS, Self::member),
             }),
-            13 => Self::BufferMap(map(g)),
-            14 => Self::Gossip(list(g, MAX_MEMBERS)),
-            15 => Self::Subscribe(Subscribe { sub: sub(g), from: seq(g), window: millis(g) }),
-            16 => Self::SubscribeReply(SubscribeReply {
-                sub: sub(g),
-                result: if bool::arbitrary(g) {
-                    Ok(())
-                } else {
-                    Err(Refused {
-                        reason: reason(g),
-                        retry_after: millis(g),
-                        referrals: list(g, MAX_REFERRALS),
-                    })
-                },
+            13 => Message::BufferMap(self.map()),
+            14 => Message::Gossip(self.list(MAX_MEMBERS, Self::member)),
+            15 => Message::Subscribe(Subscribe {
+                sub: self.sub(),
+                from: self.seq(),
+                window: self.millis(),
             }),
-            17 => Self::Unsubscribe(sub(g)),
-            18 => Self::UnsubscribeReply(sub(g)),
-            19 => Self::BlockLink(Token(u64::arbitrary(g))),
-            20 => Self::DialBack(Token(u64::arbitrary(g))),
-            21 => Self::Pull((0..below(g, MAX_PULL + 1)).map(|_| seq(g)).collect()),
-            _ => Self::DontHave((0..below(g, MAX_PULL + 1)).map(|_| seq(g)).collect()),
+            16 => Message::SubscribeReply(SubscribeReply {
+                sub: self.sub(),
+                result: if self.coin() { Ok(()) } else { Err(self.refused()) },
+            }),
+            17 => Message::Unsubscribe(self.sub()),
+            18 => Message::UnsubscribeReply(self.sub()),
+            19 => Message::BlockLink(Token(self.u64())),
+            20 => Message::DialBack(Token(self.u64())),
+            21 => Message::Pull(self.list(MAX_PULL, Self::seq)),
+            _ => Message::DontHave(self.list(MAX_PULL, Self::seq)),
         }
     }
 
-    /// Shrinks what is long: lists.
-    fn shrink(&self) -> Box<dyn Iterator<Item = Self>> {
-        match self {
-            Self::Gossip(members) => Box::new(members.shrink().map(Self::Gossip)),
-            Self::ChannelListReply(channels) if !channels.is_empty() => {
-                let half = channels[..channels.len() / 2].to_vec();
-                Box::new(core::iter::once(Self::ChannelListReply(half)))
-            }
-            Self::BufferMap(map) if !map.entries.is_empty() => {
-                let mut less = map.clone();
-                less.entries.pop();
-                less.paths.pop();
-                Box::new(core::iter::once(Self::BufferMap(less)))
-            }
-            _ => quickcheck::empty_shrinker(),
+    fn hello(&mut self) -> Hello {
+        Hello {
+            max_frame: self.u32(),
+            node: NodeId(self.array()),
+            purpose: match self.below(4) {
+                0 => Purpose::Bootstrap,
+                1 => Purpose::Control(ChannelId(self.array())),
+                2 => Purpose::Block(Token(self.u64())),
+                _ => Purpose::Probe,
+            },
+            listen: self.addr(),
+            observed: self.addr(),
+            nonce: self.u64(),
         }
     }
-}
 
-impl Arbitrary for Member {
-    fn arbitrary(g: &mut Gen) -> Self {
-        Self {
-            node: NodeId(array(g)),
-            addr: addr(g),
-            connectable: bool::arbitrary(g),
-            provider: bool::arbitrary(g),
-            age: u16::arbitrary(g),
+    fn channel(&mut self) -> Channel {
+        let block = self.pick(&[20, 25, 40, 50, 100, 125, 200, 250, 500, 1_000]);
+        Channel::new(ChannelSpec {
+            provider: self.name(),
+            name: self.name(),
+            description: self.text(MAX_DESCRIPTION, |c| !c.is_control()),
+            block: Duration::from_millis(block),
+            sub_streams: 1 + self.below(MAX_SUB_STREAMS.into()) as u8,
+            file: Duration::from_secs(1 + self.below(600) as u64),
+            key: PublicKey(self.array()),
+        })
+        .expect("each field is drawn from its range")
+    }
+
+    fn name(&mut self) -> Name {
+        let text = self.text(MAX_NAME, |c| c != '_' && c != '/' && !c.is_control());
+        Name::new(if text.is_empty() { "x" } else { &text })
+            .expect("what is not allowed is left out")
+    }
+
+    fn map(&mut self) -> BufferMap {
+        let start = self.seq();
+        let count = self.below(usize::from(MAX_SUB_STREAMS) + 1);
+        let entry = |c: &mut Self| {
+            let newest = start.0.checked_add(c.below(0xffff) as u64).map(Seq);
+            MapEntry { newest: newest.filter(|_| c.below(4) > 0), subscribed: c.coin() }
+        };
+        let entries = (0..count).map(|_| entry(self)).collect();
+        let paths = if self.coin() { count } else { 0 };
+        let paths = (0..paths).map(|_| Path { hops: self.byte(), delay: self.u16() }).collect();
+        BufferMap { start, reply: self.coin(), entries, paths }
+    }
+
+    fn member(&mut self) -> Member {
+        Member {
+            node: NodeId(self.array()),
+            addr: self.addr(),
+            connectable: self.coin(),
+            provider: self.coin(),
+            age: self.u16(),
         }
     }
-}
 
-fn hello(g: &mut Gen) -> Hello {
-    Hello {
-        max_frame: u32::arbitrary(g),
-        node: NodeId(array(g)),
-        purpose: match below(g, 4) {
-            0 => Purpose::Bootstrap,
-            1 => Purpose::Control(ChannelId(array(g))),
-            2 => Purpose::Block(Token(u64::arbitrary(g))),
-            _ => Purpose::Probe,
-        },
-        listen: addr(g),
-        observed: addr(g),
-        nonce: u64::arbitrary(g),
+    fn refused(&mut self) -> Refused {
+        Refused {
+            reason: self.reason(),
+            retry_after: self.millis(),
+            referrals: self.list(MAX_REFERRALS, Self::member),
+        }
+    }
+
+    fn reason(&mut self) -> Reason {
+        self.pick(&[
+            Reason::Version,
+            Reason::Full,
+            Reason::Channel,
+            Reason::NoSource,
+            Reason::Token,
+            Reason::Duplicate,
+        ])
+    }
+
+    fn addr(&mut self) -> SocketAddr {
+        let ip = if self.coin() {
+            Ipv6Addr::from(self.array::<16>()).to_canonical()
+        } else {
+            Ipv4Addr::from(self.array::<4>()).into()
+        };
+        SocketAddr::new(ip, self.u16())
+    }
+
+    fn seq(&mut self) -> Seq {
+        Seq(self.u64())
+    }
+
+    fn sub(&mut self) -> SubStream {
+        SubStream(self.below(MAX_SUB_STREAMS.into()) as u8)
+    }
+
+    fn millis(&mut self) -> Duration {
+        Duration::from_millis(self.u32().into())
     }
 }
 
-fn channel(g: &mut Gen) -> Channel {
-    let block = pick(g, &[20, 25, 40, 50, 100, 125, 200, 250, 500, 1_000]);
-    Channel::new(ChannelSpec {
-        provider: name(g),
-        name: name(g),
-        description: text(g, MAX_DESCRIPTION, |c| !c.is_control()),
-        block: Duration::from_millis(block),
-        sub_streams: 1 + below(g, usize::from(MAX_SUB_STREAMS)) as u8,
-        file: Duration::from_secs(1 + below(g, 600) as u64),
-        key: PublicKey(array(g)),
-    })
-    .unwrap()
-}
+#[cfg(test)]
+mod quick {
+    use super::*;
+    use alloc::vec::Vec;
+    use quickcheck::{Arbitrary, Gen, empty_shrinker};
 
-fn name(g: &mut Gen) -> Name {
-    let text = text(g, MAX_NAME, |c| c != '_' && c != '/' && !c.is_control());
-    Name::new(if text.is_empty() { "x" } else { &text }).unwrap()
-}
+    /// Enough to choose the longest message that is at all likely.
+    const CHOICES: usize = 8 << 10;
 
-/// Text of at most `max` bytes.
-fn text(g: &mut Gen, max: usize, allowed: impl Fn(char) -> bool) -> String {
-    let mut text: String = String::arbitrary(g).repeat(below(g, 4));
-    text.retain(allowed);
-    text[..text.floor_char_boundary(max)].to_string()
-}
+    impl Arbitrary for Message {
+        fn arbitrary(g: &mut Gen) -> Self {
+            let bytes: Vec<u8> = (0..CHOICES).map(|_| u8::arbitrary(g)).collect();
+            Choices::new(&bytes).message()
+        }
 
-fn map(g: &mut Gen) -> BufferMap {
-    let start = Seq(u64::arbitrary(g));
-    let count = below(g, usize::from(MAX_SUB_STREAMS) + 1);
-    let entry = |g: &mut Gen| MapEntry {
-        newest: start.0.checked_add(below(g, 0xffff) as u64).map(Seq).filter(|_| below(g, 4) > 0),
-        subscribed: bool::arbitrary(g),
-    };
-    let entries = (0..count).map(|_| entry(g)).collect();
-    let path = |g: &mut Gen| Path { hops: u8::arbitrary(g), delay: u16::arbitrary(g) };
-    let paths = if bool::arbitrary(g) { count } else { 0 };
-    let paths = (0..paths).map(|_| path(g)).collect();
-    BufferMap { start, reply: bool::arbitrary(g), entries, paths }
-}
-
-fn addr(g: &mut Gen) -> SocketAddr {
-    SocketAddr::new(IpAddr::arbitrary(g).to_canonical(), u16::arbitrary(g))
-}
-
-fn reason(g: &mut Gen) -> Reason {
-    let all = [
-        Reason::Version,
-        Reason::Full,
-        Reason::Channel,
-        Reason::NoSource,
-        Reason::Token,
-        Reason::Duplicate,
-    ];
-    pick(g, &all)
-}
-
-fn seq(g: &mut Gen) -> Seq {
-    Seq(u64::arbitrary(g))
-}
-
-fn sub(g: &mut Gen) -> SubStream {
-    SubStream(below(g, usize::from(MAX_SUB_STREAMS)) as u8)
-}
-
-fn millis(g: &mut Gen) -> Duration {
-    Duration::from_millis(u32::arbitrary(g).into())
-}
-
-fn array<const N: usize>(g: &mut Gen) -> [u8; N] {
-    core::array::from_fn(|_| u8::arbitrary(g))
-}
-
-/// Up to `max` items, the full number now and then.
-fn list<T: Arbitrary, C: FromIterator<T>>(g: &mut Gen, max: usize) -> C {
-    (0..below(g, max + 1)).map(|_| T::arbitrary(g)).collect()
-}
-
-fn pick<T: Copy>(g: &mut Gen, items: &[T]) -> T {
-    *g.choose(items).unwrap()
-}
-
-fn below(g: &mut Gen, n: usize) -> usize {
-    usize::arbitrary(g) % n
+        /// Shrinks what is long: lists.
+        fn shrink(&self) -> Box<dyn Iterator<Item = Self>> {
+            let less = match self.clone() {
+                Self::Gossip(mut members) => members.pop().map(|_| Self::Gossip(members)),
+                Self::ChannelListReply(mut channels) => {
+                    channels.pop().map(|_| Self::ChannelListReply(channels))
+                }
+                Self::BufferMap(mut map) => map.entries.pop().map(|_| {
+                    map.paths.truncate(map.entries.len());
+                    Self::BufferMap(map)
+                }),
+                _ => None,
+            };
+            less.map_or_else(empty_shrinker, |less| Box::new(core::iter::once(less)))
+        }
+    }
 }

@@ -1,10 +1,10 @@
 //! The wire: frames and messages, parsed with nom and emitted as bytes.
 //! `docs/PROTOCOL.md` is its reference.
 
-#[cfg(test)]
+#[cfg(any(test, feature = "check"))]
 mod arbitrary;
-#[cfg(test)]
-pub(crate) mod check;
+#[cfg(any(test, feature = "check"))]
+pub mod check;
 pub mod emit;
 pub mod frame;
 pub mod kind;

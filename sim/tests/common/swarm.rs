@@ -6,15 +6,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use eddy_core::bootstrap::Bootstrap;
 use eddy_core::config::Config;
 use eddy_core::node::Node;
-use eddy_core::rng::node_seed;
 use eddy_core::stats::Stats;
 use eddy_core::stream::block::packets;
-use eddy_core::stream::channel::{Channel, ChannelSpec, Name};
-use eddy_core::stream::sign::Signer;
-use eddy_core::{Command, Delivery, Fault, Join, Machine, Notice, Phase, Seq, Time};
+use eddy_core::{Command, Delivery, Fault, Machine, Notice, Phase, Seq, Time};
+#[allow(unused_imports, reason = "each test file uses a part of it")]
+pub(crate) use eddy_sim::hand::cast::{FIRST_VIEWER, join, signer, viewer};
+use eddy_sim::hand::cast::{PROVIDER, SERVER, provider, server};
 use eddy_sim::{Net, NodeIx, Observer, START, Sharing, World};
 
 use super::{addr, ms, net};
@@ -22,47 +21,6 @@ use super::{addr, ms, net};
 /// Time between two packets: off the slots' edges, and 66 kB/s.
 const GAP: Duration = Duration::from_millis(20);
 const PACKET: usize = 1_316;
-pub(crate) const BLOCK: Duration = Duration::from_millis(40);
-pub(crate) const SERVER: u8 = 1;
-pub(crate) const PROVIDER: u8 = 2;
-/// Viewers' hosts count up from here.
-pub(crate) const FIRST_VIEWER: u8 = 10;
-
-/// The provider's key.
-pub(crate) fn signer() -> Signer {
-    Signer::from_secret(&[7; 32])
-}
-
-pub(crate) fn channel() -> Channel {
-    channel_of("live", &signer())
-}
-
-pub(crate) fn channel_of(name: &str, signer: &Signer) -> Channel {
-    let spec = ChannelSpec {
-        provider: Name::new("provider").unwrap(),
-        name: Name::new(name).unwrap(),
-        description: String::new(),
-        block: BLOCK,
-        sub_streams: 8,
-        file: Duration::from_secs(10),
-        key: signer.public(),
-    };
-    Channel::new(spec).unwrap()
-}
-
-/// A node's configuration: the given one, at its address.
-pub(crate) fn at_host(config: &Config, host: u8) -> Config {
-    Config { listen: addr(host), ..config.clone() }
-}
-
-pub(crate) fn join() -> Join {
-    Join {
-        bootstrap: vec![addr(SERVER)],
-        channel: Name::new("live").unwrap(),
-        key: Some(signer().public()),
-        known: None,
-    }
-}
 
 /// The n-th packet of the encoder: its number and bytes that follow from it.
 pub(crate) fn packet(n: u64) -> Bytes {
@@ -170,7 +128,7 @@ impl Swarm {
 
     pub(crate) fn with(seed: u64, net: Net, config: Config) -> Self {
         let mut swarm = Self::dark(seed, net, config);
-        swarm.server = swarm.add(SERVER, bootstrap(seed, &swarm.config, START));
+        swarm.server = swarm.add(SERVER, Box::new(server(seed, &swarm.config, START)));
         swarm.run(3_000);
         swarm
     }
@@ -178,7 +136,7 @@ impl Swarm {
     /// A provider on its own: the bootstrap server is away.
     pub(crate) fn dark(seed: u64, net: Net, config: Config) -> Self {
         let mut world = World::new(seed, net);
-        let machine = provider(seed, &config, None, world.now());
+        let machine = Box::new(provider(seed, &config, None, world.now()));
         let provider = world.add(addr(PROVIDER), 0, None, machine);
         Self {
             world,
@@ -295,28 +253,4 @@ impl Swarm {
         };
         self.view(ix).notices.iter().rev().find_map(phase)
     }
-}
-
-pub(crate) fn bootstrap(seed: u64, config: &Config, now: Time) -> Box<dyn Machine> {
-    let seed = node_seed(seed, &addr(SERVER));
-    Box::new(Bootstrap::new(at_host(config, SERVER), seed, now).unwrap())
-}
-
-pub(crate) fn provider_node(seed: u64, config: &Config, above: Option<Seq>, now: Time) -> Node {
-    let (servers, seed) = (vec![addr(SERVER)], node_seed(seed, &addr(PROVIDER)));
-    let config = at_host(config, PROVIDER);
-    Node::provider(config, channel(), signer(), servers, above, seed, now).unwrap()
-}
-
-pub(crate) fn provider(
-    seed: u64,
-    config: &Config,
-    above: Option<Seq>,
-    now: Time,
-) -> Box<dyn Machine> {
-    Box::new(provider_node(seed, config, above, now))
-}
-
-pub(crate) fn viewer(seed: u64, config: &Config, host: u8, now: Time) -> Node {
-    Node::viewer(at_host(config, host), node_seed(seed, &addr(host)), now).unwrap()
 }
