@@ -41,7 +41,7 @@ pub struct Cli {
 pub enum Verb {
     /// Run the server where channels are registered and viewers find each other
     #[command(after_help = BOOTSTRAP_EXAMPLES)]
-    Bootstrap,
+    Bootstrap(BootstrapOptions),
     /// Send an encoder's stream or a file into a channel
     #[command(after_help = PROVIDER_EXAMPLES)]
     Provider(ProviderOptions),
@@ -51,6 +51,9 @@ pub enum Verb {
     /// List the channels of a bootstrap server
     #[command(after_help = CHANNELS_EXAMPLES)]
     Channels(ChannelsOptions),
+    /// Run a recording again, without a network, and compare what the node does
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay(ReplayOptions),
     /// Run server, provider and viewers on this machine and show how they do
     #[command(after_help = DEMO_EXAMPLES)]
     Demo(DemoOptions),
@@ -79,6 +82,17 @@ pub enum Preset {
     Default,
     /// The published CoolStreaming system, with its thresholds and defects
     Report,
+}
+
+/// A driver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Runtime {
+    /// One thread, one epoll loop
+    #[default]
+    Mio,
+    /// One task of async-std
+    AsyncStd,
 }
 
 /// Where a viewer's output starts.
@@ -116,6 +130,10 @@ pub struct GlobalOptions {
     /// Set of defaults for how nodes behave [default: default]
     #[arg(long, global = true, value_name = "PRESET", hide_default_value = true)]
     pub preset: Option<Preset>,
+    /// Driver that nodes run on; async-std is there to be compared with
+    /// [default: mio]
+    #[arg(long, global = true, value_name = "RUNTIME", hide_default_value = true)]
+    pub runtime: Option<Runtime>,
     /// Print one JSON object a line, on standard output and in logs
     /// [default: false]
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
@@ -133,13 +151,19 @@ pub struct GlobalOptions {
     pub log: Option<String>,
 }
 
-/// Options of `eddy bootstrap`, in the file only: one file can serve all verbs
-/// of a machine, and there the server's address differs.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+/// Options of `eddy bootstrap`.
+#[derive(Clone, Debug, Default, PartialEq, Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct BootstrapOptions {
-    /// As the global option, which it goes before.
+    /// As the global option, which it goes before, in the file only: one file
+    /// can serve all verbs of a machine, and there the server's address differs.
+    #[arg(skip)]
     pub listen: Option<HostPort>,
+    /// Record to this file what the server is told, for `eddy replay`: it will
+    /// hold the addresses of all who came. An existing file is written over
+    /// [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
 }
 
 /// Options of `eddy provider`.
@@ -216,6 +240,11 @@ pub struct ViewerOptions {
     /// until then [default: 15; preset report: 0]
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     pub give_up: Option<Seconds>,
+    /// Record to this file what the node is told, for `eddy replay`: it will
+    /// hold the stream and the addresses of others. An existing file is written
+    /// over [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
 }
 
 /// Options of `eddy channels`.
@@ -225,6 +254,20 @@ pub struct ChannelsOptions {
     /// Bootstrap servers, separated by commas, tried in turn [required]
     #[arg(long, value_name = "HOST:PORT,...")]
     pub bootstrap: Option<Hosts>,
+}
+
+/// Options of `eddy replay`.
+#[derive(Clone, Debug, Default, PartialEq, Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ReplayOptions {
+    /// What `eddy viewer --record FILE` or `eddy bootstrap --record FILE` wrote
+    /// [required]
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Print every event and action, instead of a line a second
+    /// [default: false]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
+    pub events: Option<bool>,
 }
 
 /// Options of `eddy demo`.
@@ -329,6 +372,17 @@ const CHANNELS_EXAMPLES: &str = "\
 EXAMPLES:
   eddy channels --bootstrap tv.example.org:7400
   eddy channels --bootstrap tv.example.org:7400 --json";
+
+const REPLAY_EXAMPLES: &str = "\
+EXAMPLES:
+  eddy viewer 'eddy://tv.example.org:7400/News?key=...' --output - --record fault.eddy | mpv -
+  eddy replay fault.eddy
+  eddy replay fault.eddy --events | less
+
+Nothing is played, and nothing is sent. A recording holds the stream and the addresses of others:
+think before you pass it on. A provider cannot be recorded, for its secret key would be in the file.
+
+Exit code: 0 if the node did the same as when it was recorded, else 1.";
 
 const DEMO_EXAMPLES: &str = "\
 EXAMPLES:

@@ -27,10 +27,11 @@ fn main() -> ExitCode {
         return ExitCode::from(USAGE);
     }
     let result = match &work {
-        Work::Bootstrap => run::bootstrap(&global, &ui),
+        Work::Bootstrap(own) => run::bootstrap(&global, own, &ui),
         Work::Provider(own) => run::provider(&global, own, &ui),
         Work::Viewer(own) => run::viewer(&global, own, &ui),
         Work::Channels(own) => run::channels(&global, own, &ui),
+        Work::Replay(own) => run::replay(&global, own, &ui),
         Work::Demo(own) => run::demo(&global, own, &ui),
         Work::Swarm(own) => run::bench(&global, own, &ui),
     };

@@ -14,7 +14,7 @@ use eddy_core::stream::channel::{Channel, ChannelError, ChannelSpec, Name};
 use eddy_core::stream::sign::PublicKey;
 
 use self::file::File;
-use crate::cli::{Bench, Cli, GlobalOptions, Preset, Start, Verb};
+use crate::cli::{Bench, Cli, GlobalOptions, Preset, Runtime, Start, Verb};
 use crate::input::Input;
 use crate::output::Output;
 use crate::units::{Cap, Rate};
@@ -33,13 +33,15 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Work {
     /// `eddy bootstrap`
-    Bootstrap,
+    Bootstrap(BootstrapSettings),
     /// `eddy provider`
     Provider(ProviderSettings),
     /// `eddy viewer`
     Viewer(ViewerSettings),
     /// `eddy channels`
     Channels(ChannelsSettings),
+    /// `eddy replay`
+    Replay(ReplaySettings),
     /// `eddy demo`
     Demo(DemoSettings),
     /// `eddy bench swarm`
@@ -58,12 +60,21 @@ pub struct GlobalSettings {
     /// The preset with the upload cap; `listen` is for the command to fill in
     /// once the port is known.
     pub config: Config,
+    /// The driver that nodes run on.
+    pub runtime: Runtime,
     /// JSON lines instead of text.
     pub json: bool,
     /// No progress.
     pub quiet: bool,
     /// The log filter.
     pub log: String,
+}
+
+/// `eddy bootstrap`
+#[derive(Clone, Debug, PartialEq)]
+pub struct BootstrapSettings {
+    /// The file to record to.
+    pub record: Option<PathBuf>,
 }
 
 /// `eddy provider`
@@ -104,6 +115,8 @@ pub struct ViewerSettings {
     pub output: Output,
     /// Where the output starts.
     pub start: Start,
+    /// The file to record to.
+    pub record: Option<PathBuf>,
     /// The node's configuration, with play-out delay and `give_up`.
     pub config: Config,
 }
@@ -113,6 +126,15 @@ pub struct ViewerSettings {
 pub struct ChannelsSettings {
     /// Bootstrap servers, tried in turn.
     pub bootstrap: Hosts,
+}
+
+/// `eddy replay`
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplaySettings {
+    /// The recording.
+    pub file: PathBuf,
+    /// Every event, instead of a line a second.
+    pub events: bool,
 }
 
 /// `eddy demo`
@@ -202,7 +224,7 @@ impl Settings {
         let Cli { global: flags, verb, .. } = cli;
         let log = log_filter(&flags, environment, &file.global);
         let mut listen = flags.listen.clone();
-        if matches!(verb, Verb::Bootstrap) {
+        if matches!(verb, Verb::Bootstrap(_)) {
             listen = listen.or(file.tables.bootstrap.listen.clone());
         }
         let options = flags.over(file.global);
@@ -215,7 +237,7 @@ impl Settings {
             Some(Cap::At(rate)) => Some(rate.bytes()),
             Some(Cap::Unlimited) | None => None,
         };
-        let port = if matches!(verb, Verb::Bootstrap) { BOOTSTRAP_PORT } else { 0 };
+        let port = if matches!(verb, Verb::Bootstrap(_)) { BOOTSTRAP_PORT } else { 0 };
         let global = GlobalSettings {
             listen: listen
                 .or(options.listen)
@@ -223,13 +245,14 @@ impl Settings {
             advertise: options.advertise,
             preset,
             config,
+            runtime: options.runtime.unwrap_or_default(),
             json: options.json.unwrap_or(false),
             quiet: options.quiet.unwrap_or(false),
             log,
         };
         let state = options.state.or_else(|| environment.state_folder());
         let work = match verb {
-            Verb::Bootstrap => Work::Bootstrap,
+            Verb::Bootstrap(o) => Work::Bootstrap(o.over(file.tables.bootstrap).settle()),
             Verb::Provider(o) => {
                 Work::Provider(o.over(file.tables.provider).settle(&global, state)?)
             }
@@ -238,6 +261,7 @@ impl Settings {
                 Work::Viewer(o.without_link()?.over(file).settle(&global, state)?)
             }
             Verb::Channels(o) => Work::Channels(o.over(file.tables.channels).settle()?),
+            Verb::Replay(o) => Work::Replay(o.over(file.tables.replay).settle()?),
             Verb::Demo(o) => Work::Demo(o.over(file.tables.demo).settle(&global)?),
             Verb::Bench { what: Bench::Swarm(o) } => {
                 Work::Swarm(o.over(file.tables.bench.swarm).settle(&global)?)
@@ -448,6 +472,7 @@ mod tests {
             ("provider --bootstrap a:1 --channel News", "--input"),
             ("provider --channel News --input -", "--bootstrap"),
             ("channels", "--bootstrap"),
+            ("replay", "FILE"),
             ("bench swarm --viewers 8", "--rate"),
             ("bench swarm --rate 1", "--viewers"),
         ] {
@@ -474,6 +499,27 @@ mod tests {
             assert!(said.what.starts_with(&format!("{option}:")), "{args}: {said}");
         }
         assert!(settings(&format!("{VIEWER} --give-up 31 --preset report"), "", None).is_ok());
+    }
+
+    #[test]
+    fn recordings_are_written_and_read_where_they_should() {
+        let file = "[viewer]\nrecord = 'a'\n[bootstrap]\nrecord = 'b'\n[replay]\nfile = 'c'\n";
+        let path = |name: &str| Some(PathBuf::from(name));
+        assert_eq!(viewer(VIEWER, "").record, None);
+        assert_eq!(viewer(VIEWER, file).record, path("a"));
+        assert_eq!(viewer(&format!("{VIEWER} --record d"), file).record, path("d"));
+        let bootstrap = |args| match good(args, file).work {
+            Work::Bootstrap(own) => own.record,
+            other => panic!("not a server: {other:?}"),
+        };
+        assert_eq!(bootstrap("bootstrap"), path("b"));
+        assert_eq!(bootstrap("bootstrap --record d"), path("d"));
+        let replay = |args| match good(args, file).work {
+            Work::Replay(own) => (Some(own.file), own.events),
+            other => panic!("no replay: {other:?}"),
+        };
+        assert_eq!(replay("replay"), (path("c"), false));
+        assert_eq!(replay("replay d --events"), (path("d"), true));
     }
 
     #[test]

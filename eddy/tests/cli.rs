@@ -38,8 +38,15 @@ fn help(verb: &[&str]) -> Vec<(String, String)> {
     options
 }
 
-const VERBS: [&[&str]; 6] =
-    [&["bootstrap"], &["provider"], &["viewer"], &["channels"], &["demo"], &["bench", "swarm"]];
+const VERBS: [&[&str]; 7] = [
+    &["bootstrap"],
+    &["provider"],
+    &["viewer"],
+    &["channels"],
+    &["replay"],
+    &["demo"],
+    &["bench", "swarm"],
+];
 
 #[test]
 fn every_option_says_its_default() {
@@ -63,6 +70,7 @@ fn every_option_says_its_unit_and_its_very_default() {
         ("--state", "Folder", "[default: $XDG_STATE_HOME/eddy, else ~/.local/state/eddy]"),
         ("--config", "TOML file", "[default: none]"),
         ("--preset", "Possible values: - default:", "[default: default]"),
+        ("--runtime", "Possible values: - mio:", "[default: mio]"),
         ("--json", "JSON object a line", "[default: false]"),
         ("--quiet", "-q", "[default: false]"),
         ("--verbose", "-vv", "[default: 0 times]"),
@@ -70,8 +78,9 @@ fn every_option_says_its_unit_and_its_very_default() {
     ];
     let block = ("--block", "milliseconds", "[default: 40; preset report: 1000]");
     let bootstrap = ("--bootstrap", "HOST:PORT,...", "[required]");
-    let own: [&[(&str, &str, &str)]; 6] = [
-        &[],
+    let record = ("--record", "eddy replay", "[default: none]");
+    let own: [&[(&str, &str, &str)]; 7] = [
+        &[record],
         &[
             bootstrap,
             ("--channel", "1 to 64 bytes", "[required]"),
@@ -91,8 +100,10 @@ fn every_option_says_its_unit_and_its_very_default() {
             ("--playout-delay", "milliseconds", "[default: auto; preset report:"),
             ("--start", "pat", "[default: pat]"),
             ("--give-up", "seconds", "[default: 15; preset report: 0]"),
+            record,
         ],
         &[bootstrap],
+        &[("--events", "every event and action", "[default: false]")],
         &[
             ("--viewers", "How many", "[default: 8]"),
             ("--seconds", "seconds", "[default: 30]"),

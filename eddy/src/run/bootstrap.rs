@@ -3,16 +3,16 @@
 use std::process::ExitCode;
 use std::sync::mpsc::Receiver;
 
-use eddy_core::bootstrap::Bootstrap;
 use eddy_core::config::Config;
-use eddy_runtime_mio::Clock;
+use eddy_sim::record::{Header, NodeKind};
 use serde::Serialize;
 
 use crate::run::RunError;
 use crate::run::log::Log;
-use crate::run::node::{Quiet, Running, Told, allow_many_links, bind, channel, reachable_at, seed};
+use crate::run::node::{Ground, Quiet, Told, allow_many_links, channel, seed};
+use crate::run::record::{self, MADE_BY, Recording};
 use crate::run::signals::watched;
-use crate::settings::GlobalSettings;
+use crate::settings::{BootstrapSettings, GlobalSettings};
 use crate::ui::Ui;
 
 /// Connections that a server holds: each node of its channels has one.
@@ -33,21 +33,27 @@ pub(super) fn config(global: &GlobalSettings) -> Config {
 ///
 /// # Errors
 /// [`RunError`] if the server cannot start.
-pub fn bootstrap(global: &GlobalSettings, ui: &Ui) -> Result<ExitCode, RunError> {
+pub fn bootstrap(
+    global: &GlobalSettings,
+    own: &BootstrapSettings,
+    ui: &Ui,
+) -> Result<ExitCode, RunError> {
     allow_many_links();
-    let sockets = bind(&global.listen)?;
-    let local = sockets.local_addr();
-    let config = Config { listen: reachable_at(global, &sockets)?, ..config(global) };
-    let clock = Clock::start();
-    let server = Bootstrap::new(config, seed()?, clock.now())?;
+    let ground = Ground::bind(global.runtime, &global.listen)?;
+    let local = ground.local_addr();
+    let config = Config { listen: ground.reachable_at(global)?, ..config(global) };
+    let (made_by, node) = (MADE_BY.into(), NodeKind::Bootstrap);
+    let header = Header { made_by, node, start: ground.clock.now(), seed: seed()?, config };
     let (tell, told) = channel();
     watched(ui, tell.clone(), || {
-        let running = Running::start(sockets, clock, server, Quiet(tell.clone()), tell)?;
+        let (host, record) = (Quiet(tell.clone()), own.record.as_deref());
+        let (running, recording) = record::start(&header, record, ground, host, tell)?;
         let object = Listening { kind: "bootstrap", listen: local.to_string() };
         ui.result(&format!("listening on {local}\n"), &object);
         let ended = follow(&told);
         running.leave(&told);
         running.stop();
+        recording.into_iter().for_each(Recording::finish);
         ended.map(|()| ExitCode::SUCCESS)
     })
 }

@@ -7,12 +7,11 @@ use std::sync::mpsc::Receiver;
 use eddy_core::node::Node;
 use eddy_core::stream::channel::ChannelSummary;
 use eddy_core::{Answer, Command, Notice};
-use eddy_runtime_mio::Clock;
 use serde::Serialize;
 
 use crate::run::RunError;
 use crate::run::log::{Log, refusal_text};
-use crate::run::node::{FIRST, Quiet, Running, Told, bind, channel, seed};
+use crate::run::node::{FIRST, Ground, Quiet, Running, Told, channel, seed};
 use crate::run::signals::watched;
 use crate::settings::{ChannelsSettings, GlobalSettings};
 use crate::ui::{Mode, Ui};
@@ -29,12 +28,12 @@ pub fn channels(
 ) -> Result<ExitCode, RunError> {
     let servers = own.bootstrap.resolve()?;
     // Nobody calls one who only asks: the port for others stays free.
-    let sockets = bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into())?;
-    let clock = Clock::start();
-    let node = Node::viewer(global.config.clone(), seed()?, clock.now())?;
+    let anywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into();
+    let ground = Ground::bind(global.runtime, &anywhere)?;
+    let node = Node::viewer(global.config.clone(), seed()?, ground.clock.now())?;
     let (tell, told) = channel();
     watched(ui, tell.clone(), || {
-        let running = Running::start(sockets, clock, node, Quiet(tell.clone()), tell)?;
+        let running = Running::start(ground, node, Quiet(tell.clone()), tell)?;
         running.command(FIRST, Command::List { bootstrap: servers });
         let answer = answer(&told, &own.bootstrap);
         running.leave(&told);

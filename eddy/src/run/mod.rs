@@ -10,6 +10,8 @@ mod demo;
 mod log;
 mod node;
 mod provider;
+mod record;
+mod replay;
 mod signals;
 mod viewer;
 
@@ -28,6 +30,7 @@ pub use bootstrap::bootstrap;
 pub use channels::channels;
 pub use demo::demo;
 pub use provider::provider;
+pub use replay::replay;
 pub use viewer::viewer;
 
 /// A command failed: what was wrong, and what to do.

@@ -7,8 +7,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use eddy_core::{Command, Delivery, Host, Machine, Notice, Ticket, Time};
-use eddy_runtime_mio::{Clock, Driver, Full, Handle, Sockets};
+use eddy_runtime_mio::{Clock, Full, Handle, Sockets};
 
+use crate::cli::Runtime;
 use crate::input::{End, InputError};
 use crate::run::RunError;
 use crate::settings::GlobalSettings;
@@ -41,8 +42,46 @@ pub(super) enum Told {
     Died(RunError),
 }
 
-/// Binds TCP and UDP.
-pub(super) fn bind(listen: &HostPort) -> Result<Sockets, RunError> {
+/// What a node stands on.
+#[derive(Debug)]
+pub(super) struct Ground {
+    runtime: Runtime,
+    sockets: Sockets,
+    pub(super) clock: Clock,
+}
+
+impl Ground {
+    /// Binds TCP and UDP, and starts the clock.
+    pub(super) fn bind(runtime: Runtime, listen: &HostPort) -> Result<Self, RunError> {
+        Ok(Self { runtime, sockets: bind(listen)?, clock: Clock::start() })
+    }
+
+    /// The same on any free port of loopback.
+    pub(super) fn local(runtime: Runtime) -> Result<Self, RunError> {
+        Self::bind(runtime, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
+    }
+
+    /// Where it is bound.
+    pub(super) fn local_addr(&self) -> SocketAddr {
+        self.sockets.local_addr()
+    }
+
+    /// Where others reach it: as the user says, or at the address that they
+    /// see.
+    pub(super) fn reachable_at(&self, global: &GlobalSettings) -> Result<SocketAddr, RunError> {
+        let port = self.local_addr().port();
+        let Some(advertise) = &global.advertise else {
+            return Ok((IpAddr::V4(Ipv4Addr::UNSPECIFIED), port).into());
+        };
+        let mut addr = advertise.resolve_one()?;
+        if addr.port() == 0 {
+            addr.set_port(port);
+        }
+        Ok(addr)
+    }
+}
+
+fn bind(listen: &HostPort) -> Result<Sockets, RunError> {
     let addr = listen.resolve_one()?;
     Sockets::bind(addr).map_err(|e| {
         let what = format!("cannot listen on {listen}: {e}");
@@ -63,23 +102,6 @@ pub(super) fn bind(listen: &HostPort) -> Result<Sockets, RunError> {
             _ => RunError::new(what, "give another address with --listen HOST:PORT"),
         }
     })
-}
-
-/// Where others reach these sockets: as the user says, or at the address that
-/// they see.
-pub(super) fn reachable_at(
-    global: &GlobalSettings,
-    sockets: &Sockets,
-) -> Result<SocketAddr, RunError> {
-    let port = sockets.local_addr().port();
-    let Some(advertise) = &global.advertise else {
-        return Ok((IpAddr::V4(Ipv4Addr::UNSPECIFIED), port).into());
-    };
-    let mut addr = advertise.resolve_one()?;
-    if addr.port() == 0 {
-        addr.set_port(port);
-    }
-    Ok(addr)
 }
 
 /// Chance from the system.
@@ -130,6 +152,9 @@ pub(super) fn pass_on(tell: &impl Fn(Told), now: Time, notice: Notice) {
     }
 }
 
+/// Runs a driver to its end, and gives its host back.
+type Run<H> = Box<dyn FnOnce() -> (io::Result<()>, H) + Send>;
+
 /// A machine that runs.
 #[derive(Debug)]
 pub(super) struct Running<H> {
@@ -142,8 +167,7 @@ impl<H: Host + Send + 'static> Running<H> {
     /// Starts the driver on its thread. `tell` hears of an end that nobody
     /// asked for.
     pub(super) fn start<M: Machine + Send + 'static>(
-        sockets: Sockets,
-        clock: Clock,
+        ground: Ground,
         machine: M,
         host: H,
         tell: impl Fn(Told) + Send + 'static,
@@ -151,15 +175,33 @@ impl<H: Host + Send + 'static> Running<H> {
         let failed = |e: io::Error| {
             RunError::new(format!("cannot start a node: {e}"), "close other programs")
         };
-        let mut driver = Driver::new(sockets, clock, machine, host).map_err(failed)?;
-        let handle = driver.handle();
+        let Ground { runtime, sockets, clock } = ground;
+        let (handle, run): (_, Run<H>) = match runtime {
+            Runtime::Mio => {
+                let mut driver =
+                    eddy_runtime_mio::Driver::new(sockets, clock, machine, host).map_err(failed)?;
+                let handle = driver.handle();
+                (handle, Box::new(move || (driver.run(), driver.into_parts().1)))
+            }
+            Runtime::AsyncStd => {
+                let mut driver = eddy_runtime_async_std::Driver::new(sockets, clock, machine, host)
+                    .map_err(failed)?;
+                let handle = driver.handle();
+                let run = move || {
+                    let ended = async_std::task::block_on(driver.run());
+                    (ended, driver.into_parts().1)
+                };
+                (handle, Box::new(run))
+            }
+        };
         let run = move || {
             let mut obituary = Obituary(Some(tell));
-            match driver.run() {
+            let (ended, host) = run();
+            match ended {
                 Ok(()) => obituary.0 = None,
                 Err(e) => tracing::error!(error = %e, "the node's poller failed"),
             }
-            driver.into_parts().1
+            host
         };
         let thread = thread::Builder::new().name("node".into()).spawn(run).map_err(failed)?;
         Ok(Self { clock, handle, thread })

@@ -13,13 +13,13 @@ use eddy_core::config::Config;
 use eddy_core::node::Node;
 use eddy_core::stream::channel::Channel;
 use eddy_core::{Command, Host, Notice, Refusal, Seq, Ticket, Time};
-use eddy_runtime_mio::{Clock, Full, Handle};
+use eddy_runtime_mio::{Full, Handle};
 use serde::Serialize;
 use tracing::{error, info, warn};
 
 use crate::input::{End, InputError, Source};
 use crate::run::log::{Log, refusal_text};
-use crate::run::node::{PACKETS, Quiet, Running, Told, bind, reachable_at, seed};
+use crate::run::node::{Ground, PACKETS, Quiet, Running, Told, seed};
 use crate::run::signals::watched;
 use crate::run::{RunError, node};
 use crate::settings::{GlobalSettings, ProviderSettings};
@@ -47,11 +47,10 @@ pub fn provider(
     let channel = own.channel(signer.public())?;
     let servers = own.bootstrap.resolve()?;
     let source = own.input.open()?;
-    let sockets = bind(&global.listen)?;
-    let config = Config { listen: reachable_at(global, &sockets)?, ..own.config.clone() };
+    let ground = Ground::bind(global.runtime, &global.listen)?;
+    let config = Config { listen: ground.reachable_at(global)?, ..own.config.clone() };
 
-    let clock = Clock::start();
-    let start = clock.now();
+    let start = ground.clock.now();
     let _claim = state.claim(&channel)?;
     let mut numbers = Numbers::new(state.sequence(&channel), channel.clone(), start);
     let machine =
@@ -61,7 +60,7 @@ pub fn provider(
     let (tell, told) = node::channel();
     watched(ui, tell.clone(), || {
         let listening = source.local_addr();
-        let running = Running::start(sockets, clock, machine, Quiet(tell.clone()), tell.clone())?;
+        let running = Running::start(ground, machine, Quiet(tell.clone()), tell.clone())?;
         let feed = Feed::start(source, running.handle(), tell)?;
         announce(own, &channel, listening, ui);
         let mut progress = Progress::new(ui, start);

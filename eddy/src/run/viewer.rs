@@ -7,18 +7,19 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use eddy_core::config::{Config, PlayoutDelay};
-use eddy_core::node::Node;
 use eddy_core::stream::channel::Channel;
 use eddy_core::wire::message::Member;
 use eddy_core::{Command, Delivery, Host, Join, Notice, Phase, Refusal, Time};
 use eddy_runtime_mio::Clock;
+use eddy_sim::record::{Header, NodeKind};
 use tracing::{info, warn};
 
 use crate::cli;
 use crate::output::Playout;
 use crate::run::channels::list;
 use crate::run::log::{Log, refusal_text};
-use crate::run::node::{FIRST, Running, Told, bind, pass_on, reachable_at, seed};
+use crate::run::node::{FIRST, Ground, Told, pass_on, seed};
+use crate::run::record::{self, MADE_BY, Recording};
 use crate::run::signals::watched;
 use crate::run::{RunError, node};
 use crate::settings::{GlobalSettings, ViewerSettings};
@@ -52,16 +53,17 @@ pub fn viewer(
     let remembers = known.is_some();
     let join =
         Join { bootstrap: own.bootstrap.resolve()?, channel: own.channel.clone(), key, known };
-    let sockets = bind(&global.listen)?;
-    let config = Config { listen: reachable_at(global, &sockets)?, ..config(own) };
-    let clock = Clock::start();
-    let machine = Node::viewer(config, seed()?, clock.now())?;
-    let playout = playout(own, clock)?;
+    let ground = Ground::bind(global.runtime, &global.listen)?;
+    let config = Config { listen: ground.reachable_at(global)?, ..config(own) };
+    let (made_by, node) = (MADE_BY.into(), NodeKind::Viewer);
+    let header = Header { made_by, node, start: ground.clock.now(), seed: seed()?, config };
+    let playout = playout(own, ground.clock)?;
 
     let (tell, told) = node::channel();
     watched(ui, tell.clone(), || {
         let host = Player { playout: Some(playout), tell: tell.clone() };
-        let running = Running::start(sockets, clock, machine, host, tell)?;
+        let record = own.record.as_deref();
+        let (running, recording) = record::start(&header, record, ground, host, tell)?;
         running.command(FIRST, Command::Join(Box::new(join)));
         let phase = Phase::Joining;
         let log = Log::of("viewer");
@@ -70,6 +72,7 @@ pub fn viewer(
         let ended = watching.follow(&told, &mut progress);
         running.leave(&told);
         let playout = running.stop().and_then(|host| host.playout);
+        recording.into_iter().for_each(Recording::finish);
         ended?;
         playout.map_or(Ok(()), |p| p.close(LAST_PACKETS)).or_else(gone)?;
         progress.viewer_total(watching.channel.map(|channel| channel.block()));

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use crate::cli::{
     BenchOptions, BootstrapOptions, ChannelsOptions, Cli, DemoOptions, GlobalOptions,
-    ProviderOptions, ViewerOptions,
+    ProviderOptions, ReplayOptions, ViewerOptions,
 };
 use crate::settings::UsageError;
 
@@ -29,6 +29,7 @@ pub(super) struct Tables {
     pub(super) provider: ProviderOptions,
     pub(super) viewer: ViewerOptions,
     pub(super) channels: ChannelsOptions,
+    pub(super) replay: ReplayOptions,
     pub(super) demo: DemoOptions,
     pub(super) bench: BenchOptions,
 }
@@ -167,7 +168,7 @@ mod tests {
         assert_eq!(
             top.what,
             "eddy.toml, line 3: unknown key `colour`, the keys here are `listen`, `advertise`, \
-             `max-upload`, `state`, `preset`, `json`, `quiet`, `verbose`, `log`"
+             `max-upload`, `state`, `preset`, `runtime`, `json`, `quiet`, `verbose`, `log`"
         );
         assert_eq!(top.hint, "correct the line: colour = 'red'");
         let table = refusal("[viewer]\noutput = '-'\n\n[channels]\n\nbotstrap = 'a:1'\n");

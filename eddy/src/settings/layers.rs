@@ -9,13 +9,13 @@ use eddy_core::stream::channel::Name;
 use eddy_core::stream::sign::PublicKey;
 
 use crate::cli::{
-    ChannelsOptions, DemoOptions, GlobalOptions, Preset, ProviderOptions, SwarmOptions,
-    ViewerOptions,
+    BootstrapOptions, ChannelsOptions, DemoOptions, GlobalOptions, Preset, ProviderOptions,
+    ReplayOptions, SwarmOptions, ViewerOptions,
 };
 use crate::input::Input;
 use crate::settings::{
-    ChannelsSettings, DemoSettings, GlobalSettings, ProviderSettings, SwarmSettings, UsageError,
-    ViewerSettings,
+    BootstrapSettings, ChannelsSettings, DemoSettings, GlobalSettings, ProviderSettings,
+    ReplaySettings, SwarmSettings, UsageError, ViewerSettings,
 };
 use crate::units::{Block, Count, Mbit, Seconds, SubStreams};
 
@@ -30,6 +30,7 @@ macro_rules! over {
     };
 }
 
+over!(BootstrapOptions { listen, record });
 over!(ProviderOptions {
     bootstrap,
     channel,
@@ -41,6 +42,7 @@ over!(ProviderOptions {
     r#loop
 });
 over!(ChannelsOptions { bootstrap });
+over!(ReplayOptions { file, events });
 over!(DemoOptions { viewers, seconds, input, block });
 over!(SwarmOptions { viewers, rate, seconds, block, runs });
 
@@ -52,6 +54,7 @@ impl GlobalOptions {
             max_upload: self.max_upload.or(file.max_upload),
             state: self.state.or(file.state),
             preset: self.preset.or(file.preset),
+            runtime: self.runtime.or(file.runtime),
             json: self.json.or(file.json),
             // -v asks for more than a file's `quiet` would show.
             quiet: self.quiet.or(file.quiet.filter(|_| self.verbose == 0)),
@@ -98,6 +101,7 @@ impl ViewerOptions {
             playout_delay: self.playout_delay.or(file.playout_delay),
             start: self.start.or(file.start),
             give_up: self.give_up.or(file.give_up),
+            record: self.record.or(file.record),
         }
     }
 
@@ -133,6 +137,7 @@ impl ViewerOptions {
                 )
             })?,
             start: self.start.unwrap_or_default(),
+            record: self.record,
             config,
         })
     }
@@ -179,6 +184,20 @@ impl ChannelsOptions {
         let bootstrap =
             self.bootstrap.ok_or_else(|| missing("--bootstrap HOST:PORT", ELSE_FILE))?;
         Ok(ChannelsSettings { bootstrap })
+    }
+}
+
+impl BootstrapOptions {
+    pub(super) fn settle(self) -> BootstrapSettings {
+        BootstrapSettings { record: self.record }
+    }
+}
+
+impl ReplayOptions {
+    pub(super) fn settle(self) -> Result<ReplaySettings, UsageError> {
+        let file =
+            self.file.ok_or_else(|| missing("FILE", "which `eddy viewer --record FILE` wrote"))?;
+        Ok(ReplaySettings { file, events: self.events.unwrap_or(false) })
     }
 }
 

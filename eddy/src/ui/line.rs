@@ -5,7 +5,7 @@
 use std::mem;
 use std::time::Duration;
 
-use eddy_core::stats::Stats;
+use eddy_core::stats::{Rhythm, Stats};
 use eddy_core::{Phase, Time};
 use serde::Serialize;
 
@@ -164,7 +164,16 @@ pub fn viewer_json(now: Time, phase: Phase, stats: &Stats, rates: Rates) -> Stri
         blocks_late: u64,
         blocks_lost: u64,
         blocks_repaired: u64,
+        sent: Sent,
     }
+    #[derive(Serialize)]
+    struct Sent {
+        maps: u64,
+        gossip: u64,
+        heartbeats: u64,
+        pings: u64,
+    }
+    let Rhythm { maps, gossip, heartbeats, pings } = stats.rhythm;
     json_line(&Object {
         kind: "viewer",
         time_us: now.as_micros(),
@@ -183,6 +192,7 @@ pub fn viewer_json(now: Time, phase: Phase, stats: &Stats, rates: Rates) -> Stri
         blocks_late: stats.late,
         blocks_lost: stats.lost,
         blocks_repaired: stats.repaired,
+        sent: Sent { maps, gossip, heartbeats, pings },
     })
 }
 
@@ -241,6 +251,7 @@ mod tests {
             parents: [Some(NodeId([0xab; 16])), None].into_iter().collect(),
             partners: 5,
             viewers: 8,
+            rhythm: Rhythm { maps: 9, gossip: 2, heartbeats: 1, pings: 4 },
             ..Stats::default()
         }
     }
@@ -285,7 +296,8 @@ mod tests {
              \"playout_delay_ms\":412,\"buffer_ms\":1200,\"parents\":[\"abababab\",null],\"partners\":5,\
              \"viewers\":8,\"down_bits_per_second\":1000000,\"up_bits_per_second\":500000,\
              \"continuity\":0.998,\"from_peers\":0.7,\"blocks_due\":1000,\"blocks_late\":2,\
-             \"blocks_lost\":0,\"blocks_repaired\":3}\n"
+             \"blocks_lost\":0,\"blocks_repaired\":3,\
+             \"sent\":{\"maps\":9,\"gossip\":2,\"heartbeats\":1,\"pings\":4}}\n"
         );
         assert_eq!(
             provider_json(Time::from_micros(7), &stats(), rates()),

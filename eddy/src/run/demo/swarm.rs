@@ -1,7 +1,7 @@
 //! The demo's nodes.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
@@ -16,13 +16,12 @@ use eddy_core::stream::sign::Signer;
 use eddy_core::{
     BootstrapState, Command, Delivery, Host, Join, Machine, NodeId, Notice, Phase, Time,
 };
-use eddy_runtime_mio::{Clock, Sockets};
 use tracing::{error, warn};
 
 use super::check::{Checked, Published, Witness};
 use crate::input::Source;
 use crate::run::log::{Log, refusal_text};
-use crate::run::node::{FIRST, LEAVE, LEAVE_WITHIN, PACKETS, Running, Told, bind, pass_on, seed};
+use crate::run::node::{FIRST, Ground, LEAVE, LEAVE_WITHIN, PACKETS, Running, Told, pass_on, seed};
 use crate::run::provider::Feed;
 use crate::run::{RunError, bootstrap};
 use crate::settings::GlobalSettings;
@@ -100,29 +99,29 @@ impl<'a> Swarm<'a> {
         let channel = channel(block, &signer).map_err(|e| {
             RunError::new(e.to_string(), "see `eddy demo --help` for what --block takes")
         })?;
-        let (sockets, clock) = (local()?, Clock::start());
-        let server = sockets.local_addr();
+        let ground = Ground::local(global.runtime)?;
+        let server = ground.local_addr();
         let config = Config { listen: server, ..bootstrap::config(global) };
-        let machine = Bootstrap::new(config, seed()?, clock.now())?;
+        let machine = Bootstrap::new(config, seed()?, ground.clock.now())?;
         let published = Arc::new(Published::default());
         let mut swarm =
             Self { global, to, server, channel, published, nodes: Vec::new(), listed: false };
-        swarm.add("server".into(), None, (sockets, clock), machine, None)?;
+        swarm.add("server".into(), None, ground, machine, None)?;
         swarm.add_provider(signer)?;
         Ok(swarm)
     }
 
     fn add_provider(&mut self, signer: Signer) -> Result<(), RunError> {
-        let (sockets, clock) = (local()?, Clock::start());
+        let ground = Ground::local(self.global.runtime)?;
         let config =
-            Config { listen: sockets.local_addr(), ..self.global.config.clone().for_provider() };
+            Config { listen: ground.local_addr(), ..self.global.config.clone().for_provider() };
         let channel = self.channel.clone();
-        let (servers, now) = (vec![self.server], clock.now());
+        let (servers, now) = (vec![self.server], ground.clock.now());
         let provider =
             Node::provider(config, channel.clone(), signer, servers, None, seed()?, now)?;
         let id = provider.id();
         let machine = Witness { provider, channel, published: self.published.clone() };
-        self.add("provider".into(), Some(id), (sockets, clock), machine, None)
+        self.add("provider".into(), Some(id), ground, machine, None)
     }
 
     /// Starts the input.
@@ -133,9 +132,9 @@ impl<'a> Swarm<'a> {
 
     /// One more viewer joins.
     pub(super) fn add_viewer(&mut self) -> Result<(), RunError> {
-        let (sockets, clock) = (local()?, Clock::start());
-        let config = Config { listen: sockets.local_addr(), ..self.global.config.clone() };
-        let viewer = Node::viewer(config, seed()?, clock.now())?;
+        let ground = Ground::local(self.global.runtime)?;
+        let config = Config { listen: ground.local_addr(), ..self.global.config.clone() };
+        let viewer = Node::viewer(config, seed()?, ground.clock.now())?;
         let name = format!("viewer-{}", self.viewers().len() + 1);
         let checked = Checked::new(self.published.clone());
         let join = Join {
@@ -144,7 +143,7 @@ impl<'a> Swarm<'a> {
             key: Some(self.channel.key()),
             known: None,
         };
-        self.add(name, Some(viewer.id()), (sockets, clock), viewer, Some(checked))?;
+        self.add(name, Some(viewer.id()), ground, viewer, Some(checked))?;
         if let Some(part) = self.nodes.last() {
             part.running.command(FIRST, Command::Join(Box::new(join)));
         }
@@ -155,21 +154,22 @@ impl<'a> Swarm<'a> {
         &mut self,
         name: String,
         id: Option<NodeId>,
-        (sockets, clock): (Sockets, Clock),
+        ground: Ground,
         machine: M,
         checked: Option<Checked>,
     ) -> Result<(), RunError> {
         let number = self.nodes.len();
         let seat = Seat { number, to: self.to.clone(), checked };
         let tell = numbered(&self.to, number);
+        let told_at = ground.clock.now();
         self.nodes.push(Part {
             log: Log::of(&name),
             name,
             id,
-            running: Running::start(sockets, clock, machine, seat, tell)?,
+            running: Running::start(ground, machine, seat, tell)?,
             phase: Phase::Joining,
             stats: Stats::default(),
-            told_at: clock.now(),
+            told_at,
             upload: None,
             alive: true,
         });
@@ -314,10 +314,6 @@ impl Part {
         }
         Outcome { name, stats, alive }
     }
-}
-
-fn local() -> Result<Sockets, RunError> {
-    bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
 }
 
 fn channel(block: Duration, signer: &Signer) -> Result<Channel, ChannelError> {
