@@ -1,0 +1,4 @@
+//! The second layer: real nodes.
+
+pub(crate) mod live;
+mod mesh;

@@ -1,0 +1,47 @@
+//! The tutorial's loop passes the suite.
+
+#[allow(dead_code, reason = "its main function is for people")]
+#[path = "../examples/own_loop.rs"]
+mod own_loop;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::mpsc::SyncSender;
+use std::thread::JoinHandle;
+
+use eddy_conformance::{Audience, Drive, Subject};
+use eddy_core::{Command, Ticket, Time};
+use own_loop::{Door, Loop, Sockets};
+
+struct OwnLoop;
+
+impl Drive for OwnLoop {
+    type Sockets = Sockets;
+    type Handle = (SyncSender<Door>, JoinHandle<()>);
+
+    fn bind() -> io::Result<(Sockets, SocketAddr)> {
+        let sockets = own_loop::bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        let addr = sockets.0.local_addr()?;
+        Ok((sockets, addr))
+    }
+
+    fn start(
+        sockets: Sockets,
+        make: impl FnOnce(Time) -> Subject + Send + 'static,
+        host: Audience,
+    ) -> Self::Handle {
+        let (driver, door) = Loop::new(sockets, make, host);
+        (door, std::thread::spawn(move || driver.run()))
+    }
+
+    fn command((door, _): &Self::Handle, ticket: Ticket, command: Command) -> bool {
+        door.try_send(Door::Command(ticket, command)).is_ok()
+    }
+
+    fn stop((door, thread): Self::Handle) {
+        door.send(Door::Stop).ok();
+        thread.join().expect("the loop does not panic");
+    }
+}
+
+eddy_conformance::suite!(suite, OwnLoop);
