@@ -7,7 +7,7 @@
 //!
 //! # The contract
 //!
-//! What a driver and the core promise each other. The tests of a clause stand in `sim/tests/clauses.rs`; their names
+//! What a driver and the core promise each other. The tests of a clause stand in `sim/tests/clauses/`; their names
 //! begin with its number, and one of them is named here.
 //!
 //! - **C1** [`handle`](Machine::handle) may be called any number of times before [`poll`](Machine::poll); nothing
@@ -55,6 +55,7 @@
 //! A bootstrap server and a node that asks it which channels there are, over real sockets, with the standard library
 //! alone. Two shortcuts: it connects without leaving the loop, and it asks every socket each millisecond. A loop for
 //! many peers sleeps in a poller until an event or the time that `Wait` gave; the crate `eddy-runtime-mio` is one.
+//! `docs/DRIVERS.md` goes through a whole driver of 200 lines, `conformance/examples/own_loop.rs`.
 //!
 //! ```
 //! use eddy_core::bootstrap::Bootstrap;

@@ -164,6 +164,7 @@ pub fn viewer_json(now: Time, phase: Phase, stats: &Stats, rates: Rates) -> Stri
         blocks_late: u64,
         blocks_lost: u64,
         blocks_repaired: u64,
+        changes_of_parent: u64,
         sent: Sent,
     }
     #[derive(Serialize)]
@@ -192,6 +193,7 @@ pub fn viewer_json(now: Time, phase: Phase, stats: &Stats, rates: Rates) -> Stri
         blocks_late: stats.late,
         blocks_lost: stats.lost,
         blocks_repaired: stats.repaired,
+        changes_of_parent: stats.reselections,
         sent: Sent { maps, gossip, heartbeats, pings },
     })
 }
@@ -296,7 +298,7 @@ mod tests {
              \"playout_delay_ms\":412,\"buffer_ms\":1200,\"parents\":[\"abababab\",null],\"partners\":5,\
              \"viewers\":8,\"down_bits_per_second\":1000000,\"up_bits_per_second\":500000,\
              \"continuity\":0.998,\"from_peers\":0.7,\"blocks_due\":1000,\"blocks_late\":2,\
-             \"blocks_lost\":0,\"blocks_repaired\":3,\
+             \"blocks_lost\":0,\"blocks_repaired\":3,\"changes_of_parent\":0,\
              \"sent\":{\"maps\":9,\"gossip\":2,\"heartbeats\":1,\"pings\":4}}\n"
         );
         assert_eq!(
