@@ -191,7 +191,8 @@
 //! | `partnership` | partners: maps, round trips, tokens, score |
 //! | `live` | which parent, which children, repair, the stream clock, play-out |
 //!
-//! The feature `ghost` adds a verifier and a signer that sign nothing, for simulation and benchmarks.
+//! The feature `ghost` adds a verifier and a signer that sign nothing, for simulation and benchmarks. The feature
+//! `check` adds what must hold of the wire for any bytes, for tests and fuzz targets.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

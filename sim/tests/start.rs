@@ -6,22 +6,23 @@ mod common;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use common::hand::Hand;
-use common::swarm::{FIRST_VIEWER, join, signer, viewer};
-use common::wire::hello;
 use common::*;
 use eddy_core::config::Config;
+use eddy_core::node::Node;
 use eddy_core::stream::channel::{Channel, ChannelSpec, Name};
 use eddy_core::stream::map::{BufferMap, MapEntry, Path};
-use eddy_core::wire::message::{Member, Message, Purpose};
-use eddy_core::{Command, Join, NodeId, SubStream};
+use eddy_core::wire::message::{Member, Message, Purpose, SubscribeReply};
+use eddy_core::{Command, Join, LinkId, NodeId, SubStream};
 use eddy_sim::START;
+use eddy_sim::hand::Hand;
+use eddy_sim::hand::cast::{FIRST_VIEWER, SERVER, addr, join, signer, viewer};
+use eddy_sim::hand::words::hello;
 
 const PARTNER: u8 = 50;
 
-/// The sub-streams that a new viewer subscribes to as soon as its only
-/// partner's map is there. The partner holds a minute up to now.
-fn asked_at_once(block: Duration) -> BTreeSet<SubStream> {
+/// A new viewer whose only partner's map has just come, and the link to that
+/// partner, which holds a minute up to now.
+fn beginning(block: Duration) -> (Hand<Node>, LinkId, BufferMap) {
     let channel = Channel::new(ChannelSpec {
         provider: Name::new("provider").unwrap(),
         name: Name::new("live").unwrap(),
@@ -50,7 +51,11 @@ fn asked_at_once(block: Duration) -> BTreeSet<SubStream> {
         entries: (0..8).map(entry).collect(),
         paths: (0..8).map(|_| Path { hops: 0, delay: 0 }).collect(),
     };
-    hand.say(link, &Message::BufferMap(map));
+    hand.say(link, &Message::BufferMap(map.clone()));
+    (hand, link, map)
+}
+
+fn subscribed(hand: &Hand<Node>, link: LinkId) -> BTreeSet<SubStream> {
     let asked = |m: Message| match m {
         Message::Subscribe(subscribe) => Some(subscribe.sub),
         _ => None,
@@ -61,7 +66,41 @@ fn asked_at_once(block: Duration) -> BTreeSet<SubStream> {
 #[test]
 fn a_viewer_subscribes_to_every_sub_stream_at_once_however_long_a_block() {
     for millis in [20, 40, 200, 500, 1_000] {
-        let asked = asked_at_once(ms(millis));
+        let (hand, link, _) = beginning(ms(millis));
+        let asked = subscribed(&hand, link);
         assert_eq!(asked.len(), 8, "only {asked:?} of 8 with blocks of {millis} ms");
     }
+}
+
+#[test]
+fn a_grant_that_comes_too_late_is_given_back() {
+    let (mut hand, link, map) = beginning(ms(40));
+    for _ in 0..5 {
+        hand.pass(ms(500));
+        hand.say(link, &Message::BufferMap(map.clone()));
+    }
+    let given_back = |hand: &Hand<Node>| {
+        let back = |m: &Message| matches!(m, Message::Unsubscribe(_));
+        hand.messages(link).iter().filter(|m| back(m)).count()
+    };
+    assert_eq!(given_back(&hand), 0);
+    for sub in (0..8).map(SubStream) {
+        hand.say(link, &Message::SubscribeReply(SubscribeReply { sub, result: Ok(()) }));
+    }
+    // Else it would push for ever what nobody here expects.
+    assert_eq!(given_back(&hand), 8);
+}
+
+#[test]
+fn a_server_that_says_hello_and_nothing_else_is_passed_over() {
+    let config = Config::default();
+    let mut hand = Hand::new(viewer(1, &config, FIRST_VIEWER, START), START, config.send_window);
+    let other = addr(SERVER + 1);
+    hand.command(Command::Join(Box::new(Join { bootstrap: vec![addr(SERVER), other], ..join() })));
+    let link = hand.answer().unwrap();
+    hand.say(link, &hello(SERVER, Purpose::Bootstrap));
+    hand.pass(config.heartbeat * 2);
+    assert!(hand.dials.is_empty(), "it has its time");
+    hand.pass(config.heartbeat * 2);
+    assert_eq!(hand.dials.last().map(|(_, to)| *to), Some(other));
 }

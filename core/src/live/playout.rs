@@ -147,12 +147,14 @@ impl Playout {
             return self.deliver(now, next, channel, buffer, clock, earliest, repair, stats);
         }
         let deadline = due + self.give_up;
-        if now >= deadline {
+        let reach = buffer.end().0.saturating_sub(next.0);
+        let mut later = (1..=reach).map(|n| next.plus(n));
+        let held = if now >= deadline { later.find(|seq| buffer.holds(*seq)) } else { None };
+        // Without a play-out clock nothing is late while nothing later is here.
+        if now >= deadline && (self.mode != PlayoutDelay::None || held.is_some()) {
             // All whose time is over at once, up to the first that is here.
             let over = micros(now.since(deadline)) / micros(channel.block()).max(1);
             let until = next.plus(over.saturating_add(1));
-            let reach = buffer.end().0.saturating_sub(next.0);
-            let held = (1..=reach).map(|n| next.plus(n)).find(|seq| buffer.holds(*seq));
             let until = held.map_or(until, |held| held.min(until));
             return self.lose_until(until, buffer, stats);
         }
@@ -160,8 +162,8 @@ impl Playout {
             self.phase = Phase::Stalled;
             return Step::Enter(Phase::Stalled);
         }
-        let turn = if self.phase == Phase::Playing { due + self.patience() } else { deadline };
-        Step::Wait(Some(turn.min(deadline)))
+        let stall = (self.phase == Phase::Playing).then(|| due + self.patience());
+        Step::Wait(stall.into_iter().chain([deadline]).filter(|at| *at > now).min())
     }
 
     /// Gives up every block before `until` although its time is not over:
@@ -176,7 +178,7 @@ impl Playout {
     /// second later the player can be said to stall.
     fn patience(&self) -> Duration {
         match self.mode {
-            PlayoutDelay::None => Duration::from_secs(1).min(self.give_up),
+            PlayoutDelay::None => Duration::from_secs(1),
             _ => Duration::ZERO,
         }
     }

@@ -142,7 +142,7 @@ impl Node {
         }
     }
 
-    fn close_bootstrap(&mut self, link: LinkId) {
+    pub(super) fn close_bootstrap(&mut self, link: LinkId) {
         self.close(link, true);
         self.bootstrap_lost();
     }

@@ -416,6 +416,16 @@ impl Node {
                 self.close(link, false);
             }
         }
+        // A server that is silent for three heartbeats is gone, whatever its
+        // connection says: a join or a list must not wait for it.
+        let silence = self.config.heartbeat * 3;
+        let mute = self
+            .links
+            .iter()
+            .find(|(_, l)| l.role == Role::Bootstrap && l.dialled && now.since(l.heard) > silence);
+        if let Some((link, _)) = mute {
+            self.close_bootstrap(link);
+        }
     }
 
     pub(super) fn on_leave(&mut self, ticket: Ticket) {

@@ -310,6 +310,11 @@ impl Node {
         // A parent that cannot go on refuses what it had granted.
         let ends = feed.parent == Some(node) && reply.result.is_err();
         if !answers && !ends {
+            // It comes too late: without a word it would push for ever what
+            // nobody here expects.
+            if reply.result.is_ok() && feed.parent != Some(node) {
+                self.tell(node, &Message::Unsubscribe(reply.sub));
+            }
             return;
         }
         if answers {

@@ -30,8 +30,7 @@ const MOST_VIEWERS: usize = 8;
 const HEAL: Duration = Duration::from_secs(20);
 /// By then everybody has left who was asked to.
 const PART: Duration = Duration::from_secs(12);
-/// Upload for each viewer, in bytes per second, with which all can play: twice
-/// the stream and what comes on top.
+/// Twice the stream and what comes on top, in bytes per second.
 const PLENTY: u64 = 60_000;
 /// Partners with which a mesh can spread what its provider cannot.
 const MESH: usize = 8;
@@ -127,7 +126,7 @@ impl Scenario {
             (self.channel.clone(), vec![addr(SERVER)], self.seed(PROVIDER));
         let node = Node::provider(config, channel, Signer::ghost(), servers, above, seed, now)
             .expect("a good configuration");
-        let who = Who { id: Some(node.id()), max_upload, uplink, lies: false };
+        let who = Who { id: Some(node.id()), max_upload, uplink, ..Who::default() };
         let record = self.watch.record();
         let machine = bent(node, now, move |_, action| {
             if is_block(&action) {
@@ -150,10 +149,11 @@ impl Scenario {
         let node = Node::viewer(config, self.seed(host), now).expect("a good configuration");
         let lie = c.byte();
         let (id, lies) = (Some(node.id()), lie >= HONEST);
-        let who = Who { id, max_upload, uplink, lies };
+        let hidden = c.below(4) == 0;
+        let who = Who { id, max_upload, uplink, hidden, lies };
         let ix = self.world.add(addr(host), 0, uplink, liar(node, now, lie));
         self.watch.born(ix, now, who);
-        self.world.set_reachable(ix, c.below(4) > 0);
+        self.world.set_reachable(ix, !hidden);
         self.viewers.push(ix);
         self.join(ix, c);
     }
@@ -277,9 +277,7 @@ impl Scenario {
         let heals = sound(self.server)
             && sound(self.provider)
             && self.watch.is_honest()
-            && self.has_upload()
-            // A player that waits for nothing may as well play nothing.
-            && !self.config.give_up.is_zero();
+            && self.has_upload();
         if !heals {
             return self.run(Duration::from_secs(1));
         }
@@ -292,14 +290,16 @@ impl Scenario {
         }
     }
 
-    /// Whether the provider can feed all viewers, or a mesh of them can.
+    /// Whether the provider can feed all viewers, or a mesh of them can: one
+    /// in which nobody is weak or cut off.
     fn has_upload(&self) -> bool {
-        let demand = PLENTY * self.viewers.len() as u64;
-        let lives = |ix: &&NodeIx| self.world.is_live(**ix);
-        let upload = |sum: u64, ix| sum.saturating_add(self.watch.upload(ix));
-        let provider = upload(0, self.provider);
-        let all = self.viewers.iter().filter(lives).copied().fold(provider, upload);
-        provider >= demand || self.config.partners >= MESH && all >= demand
+        let provider = self.watch.upload(self.provider);
+        let strong = |ix: &NodeIx| self.watch.upload(*ix) >= PLENTY;
+        let mesh = provider >= 2 * PLENTY
+            && self.config.partners >= MESH
+            && self.watch.is_open()
+            && self.viewers.iter().all(strong);
+        mesh || provider >= PLENTY * self.viewers.len() as u64
     }
 
     /// Everybody leaves: every ticket ends, and every connection.

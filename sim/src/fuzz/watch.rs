@@ -20,7 +20,9 @@ const PACKET: usize = 400;
 /// What a closing link may say on top of its window: all control that waits.
 const LAST_WORDS: usize = 256 << 10;
 /// Seconds after which viewers that feed each other in a circle count as stuck.
-const CIRCLE: u32 = 6;
+/// By then hop counts have reached their limit, 64: each map that changes one
+/// comes after at most 100 ms and half a round trip.
+const CIRCLE: u32 = 18;
 /// A viewer that plays has handed over a block within this time.
 const FRESH: Duration = Duration::from_secs(2);
 
@@ -64,6 +66,8 @@ pub(super) struct Who {
     pub(super) max_upload: Option<u64>,
     /// What its uplink carries, in bytes per second.
     pub(super) uplink: Option<u64>,
+    /// It cannot be dialled.
+    pub(super) hidden: bool,
     /// It is a viewer that does not keep to the protocol.
     pub(super) lies: bool,
 }
@@ -148,6 +152,11 @@ impl Watch {
         who.max_upload.into_iter().chain(who.uplink).min().unwrap_or(u64::MAX)
     }
 
+    /// Whether everybody can be dialled.
+    pub(super) fn is_open(&self) -> bool {
+        self.lives.values().all(|life| !life.who.hidden)
+    }
+
     /// Whether nobody lies.
     pub(super) fn is_honest(&self) -> bool {
         self.lives.values().all(|life| !life.who.lies)
@@ -196,8 +205,12 @@ impl Watch {
         }
     }
 
-    /// Notes who is fed in a circle; none may last. Once a second.
+    /// Notes who is fed in a circle; where maps carry paths, and at once, none
+    /// may last. To be called once a second.
     pub(super) fn look_for_cycles(&mut self, world: &World) {
+        if !self.config.paths || self.config.map_min_interval.is_zero() {
+            return;
+        }
         let lives = || self.lives.iter().filter(|(ix, _)| world.is_live(**ix));
         let by_id: BTreeMap<NodeId, &Life> =
             lives().filter_map(|(_, life)| Some((life.who.id?, life))).collect();

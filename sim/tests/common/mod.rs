@@ -2,9 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
-pub(crate) mod hand;
 pub(crate) mod swarm;
-pub(crate) mod wire;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
