@@ -63,6 +63,8 @@ list! { $
         driver::links::the_end_of_a_peer_is_told_after_its_last_words,
         driver::links::the_reset_of_a_peer_is_told,
         driver::links::an_end_in_a_pause_is_told_after_it,
+        driver::links::a_flushing_close_to_a_peer_that_does_not_read_ends,
+        driver::links::last_words_reach_a_peer_that_goes_on_talking,
 
         driver::doors::a_stop_closes_everything;
     Nodes:

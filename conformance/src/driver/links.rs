@@ -1,8 +1,9 @@
 //! Connections: how they begin and end.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use eddy_core::{Action, Event, LinkId};
@@ -115,6 +116,40 @@ pub(crate) fn a_flushing_close_delivers_everything(scene: &mut Scene) -> Act {
     let got = at_b.bytes(ba);
     let what = format!("{} of {TOTAL} bytes came before the end, or others", got.len());
     scene.ensure(Check::Bytes, got == all, what)
+}
+
+/// Nobody may hold a driver for ever: a flush has a time limit.
+pub(crate) fn a_flushing_close_to_a_peer_that_does_not_read_ends(scene: &mut Scene) -> Act {
+    let (node, ear) = scene.listener()?;
+    let (_peer, link) = peer(scene, node, &ear)?;
+    // More than all buffers take.
+    scene.act(node, [send(link, vec![0; 32 << 20]), close(link, true)])?;
+    scene.wait(Check::CloseLost, "the end of a flush that nobody takes", || ear.closed(link))
+}
+
+/// Whoever drops a socket with unread bytes resets it, and what the kernel still
+/// had to send is lost.
+pub(crate) fn last_words_reach_a_peer_that_goes_on_talking(scene: &mut Scene) -> Act {
+    const TOTAL: usize = 12 << 20;
+    let (node, ear) = scene.listener()?;
+    let (mut peer, link) = peer(scene, node, &ear)?;
+    let talker = peer.try_clone().and_then(|talker| {
+        peer.set_read_timeout(Some(Duration::from_secs(20)))?;
+        Ok(talker)
+    });
+    let mut talker =
+        talker.map_err(|e| scene.fail(Check::Unmet, format!("the peer cannot speak: {e}")))?;
+    let talk = thread::spawn(move || while talker.write_all(&[1; 64 << 10]).is_ok() {});
+    scene.act(node, [send(link, pattern(9, TOTAL)), close(link, true)])?;
+    let (mut all, mut space) = (Vec::new(), vec![0; 256 << 10]);
+    while let Ok(n @ 1..) = peer.read(&mut space) {
+        all.extend_from_slice(&space[..n]);
+        thread::sleep(Duration::from_millis(1));
+    }
+    drop((peer.shutdown(Shutdown::Both), talk.join()));
+    let what = format!("{} of {TOTAL} bytes reached a peer that spoke meanwhile", all.len());
+    scene.ensure(Check::Bytes, all == pattern(9, TOTAL), what)?;
+    scene.wait(Check::CloseLost, "the answer to a close", || ear.closed(link))
 }
 
 pub(crate) fn a_close_without_a_flush_is_answered(scene: &mut Scene) -> Act {

@@ -70,6 +70,10 @@ rejects! {
     an_end_told_twice: ClosedTwice in closes_that_cross_are_answered_once by ClosedTwice;
     a_close_without_an_answer: NoAnswer in a_close_without_a_flush_is_answered by CloseLost;
     a_flush_that_is_not_done: NoFlush in a_flushing_close_delivers_everything by Bytes;
+    a_flush_without_a_limit: NoLimit
+        in a_flushing_close_to_a_peer_that_does_not_read_ends by CloseLost;
+    a_socket_dropped_after_the_flush: DropsAfterFlush
+        in last_words_reach_a_peer_that_goes_on_talking by Bytes;
     a_half_close_that_is_swallowed: NoEnd
         in the_end_of_a_peer_is_told_after_its_last_words by EndLost;
     a_reset_that_is_swallowed: NoEnd in the_reset_of_a_peer_is_told by EndLost;
@@ -287,6 +291,55 @@ impl Fault for Reorders {
                 Output::Wait(_) => Output::Act(large),
             },
             other => other,
+        }
+    }
+}
+
+/// Closes a link that is to be flushed only once the kernel has taken
+/// everything, with or without a goodbye.
+#[derive(Default)]
+struct FlushesFirst<const GOODBYE: bool> {
+    flying: BTreeMap<LinkId, usize>,
+    held: BTreeSet<LinkId>,
+    due: VecDeque<LinkId>,
+}
+/// However long that takes.
+type NoLimit = FlushesFirst<true>;
+type DropsAfterFlush = FlushesFirst<false>;
+impl<const GOODBYE: bool> Fault for FlushesFirst<GOODBYE> {
+    fn tell(&mut self, machine: &mut Subject, now: Time, event: Event) {
+        match &event {
+            Event::Flushed { link, bytes } => {
+                let flying = self.flying.entry(*link).or_default();
+                *flying -= bytes;
+                if self.held.contains(link) {
+                    self.due.extend((*flying == 0).then_some(*link));
+                    return;
+                }
+            }
+            Event::Received { link, .. } if self.held.contains(link) => return,
+            _ => {}
+        }
+        machine.handle(now, event);
+    }
+
+    fn ask(&mut self, machine: &mut Subject) -> Output {
+        if let Some(link) = self.due.pop_front() {
+            return Output::Act(Action::Close { link, flush: GOODBYE });
+        }
+        loop {
+            match machine.poll() {
+                Output::Act(Action::Close { link, flush: true })
+                    if self.flying.get(&link).is_some_and(|flying| *flying > 0) =>
+                {
+                    self.held.insert(link);
+                }
+                Output::Act(Action::Send { link, head, body }) => {
+                    *self.flying.entry(link).or_default() += head.len() + body.len();
+                    return Output::Act(Action::Send { link, head, body });
+                }
+                other => return other,
+            }
         }
     }
 }
