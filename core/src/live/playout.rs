@@ -150,8 +150,10 @@ impl Playout {
         let reach = buffer.end().0.saturating_sub(next.0);
         let mut later = (1..=reach).map(|n| next.plus(n));
         let held = if now >= deadline { later.find(|seq| buffer.holds(*seq)) } else { None };
-        // Without a play-out clock nothing is late while nothing later is here.
-        if now >= deadline && (self.mode != PlayoutDelay::None || held.is_some()) {
+        // A delay that follows what comes has nothing to follow while nothing does:
+        // nothing is late then, and the next block says how late all are.
+        let follows = matches!(self.mode, PlayoutDelay::Auto | PlayoutDelay::None);
+        if now >= deadline && (held.is_some() || !follows) {
             // All whose time is over at once, up to the first that is here.
             let over = micros(now.since(deadline)) / micros(channel.block()).max(1);
             let until = next.plus(over.saturating_add(1));

@@ -132,11 +132,12 @@ impl Node {
     fn false_start(&mut self) {
         let (now, start) = (self.now, self.stream.as_ref().and_then(|s| s.buffer.as_ref()));
         if let Some(start) = start.map(BlockBuffer::start) {
-            // Who refused us has said when to come back, and promised nothing.
-            let led = |p: &&mut Partner| {
-                p.not_before <= now && p.map.as_ref().and_then(|m| m.newest()) >= Some(start)
-            };
-            self.partners.iter_mut().filter(led).for_each(|p| p.not_before = now + SHUN);
+            let led = |p: &Partner| p.map.as_ref().and_then(|m| m.newest()) >= Some(start);
+            // Where there is nobody else, it may as well have had no room for us.
+            if self.partners.iter().any(|p| p.map.is_some() && !led(p)) {
+                let astray = self.partners.iter_mut().filter(|p| led(p));
+                astray.for_each(|p| p.not_before = now + SHUN);
+            }
         }
         self.begin_again();
     }

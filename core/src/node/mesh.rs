@@ -277,13 +277,8 @@ impl Node {
         let period = self.rng.jitter(self.config.refinement, 20);
         self.arm(Timer::Refine, self.now + period);
         let Some(stream) = &self.stream else { return };
-        // However few members are known: they may all be others than our partners.
-        let is_partner = |node| self.partners.contains(node);
-        let others = self.members.candidates(self.now, &mut self.rng, 1, is_partner);
-        if self.source.is_none()
-            && self.partners.len() >= self.config.partners
-            && !others.is_empty()
-        {
+        let others = self.members.len() > self.partners.len();
+        if self.source.is_none() && self.partners.len() >= self.config.partners && others {
             let keep = |node: NodeId| stream.feeds.from(node) > 0 || stream.children.has_any(node);
             if let Some(node) = self.partners.worst(self.now, &self.config, keep) {
                 self.tell(node, &Message::Leave);
