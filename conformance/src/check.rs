@@ -136,8 +136,10 @@ impl fmt::Display for Verdict {
         match self.violations.len() {
             0 => f.write_str("passed"),
             n => {
-                write!(f, "{n} violations")?;
-                self.violations.iter().try_for_each(|v| write!(f, "\n  {v}"))
+                write!(f, "{n} {}", if n == 1 { "violation" } else { "violations" })?;
+                self.violations.iter().try_for_each(|v| write!(f, "\n  {v}"))?;
+                // What follows from a fault is often told with it.
+                f.write_str("\n  (begin with the first; docs/DRIVERS.md explains each name)")
             }
         }
     }

@@ -255,8 +255,9 @@ impl Record {
         for (check, samples, what) in cases {
             let stale: Vec<_> = samples.iter().filter(|(span, lag)| *lag > *span / 2).collect();
             if samples.len() >= 3 && stale.len() * 2 > samples.len() {
-                let (n, of) = (stale.len(), samples.len());
-                self.blame(check, format!("{n} of {of} {what}, such as {:?}", stale[0]));
+                let (n, of, (span, lag)) = (stale.len(), samples.len(), stale[0]);
+                let example = format!("by {lag:?} after {span:?}");
+                self.blame(check, format!("{n} of {of} {what}, such as one {example}"));
             }
         }
     }
@@ -338,7 +339,11 @@ impl Record {
                 let account = books.links.get_mut(link).filter(|account| !account.closing);
                 self.ensure(account.is_some(), Check::AfterClose, event);
                 if let Some(account) = account {
-                    self.ensure(*bytes <= account.unflushed, Check::Credit, event);
+                    if *bytes > account.unflushed {
+                        let left = account.unflushed;
+                        let what = format!("{event:?}, of {left} that had not come back");
+                        self.blame(Check::Credit, what);
+                    }
                     account.unflushed = account.unflushed.saturating_sub(*bytes);
                 }
             }

@@ -50,7 +50,7 @@
 //! - *Names.* The core names its dials ([`DialId`]), the driver names links ([`LinkId`]), the application names its
 //!   commands ([`Ticket`]).
 //!
-//! # A loop to copy
+//! # A loop to read
 //!
 //! A bootstrap server and a node that asks it which channels there are, over real sockets, with the standard library
 //! alone. Two shortcuts: it connects without leaving the loop, and it asks every socket each millisecond. A loop for
