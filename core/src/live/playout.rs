@@ -43,6 +43,9 @@ pub(crate) struct Playout {
     phase: Phase,
     /// How far play-out is behind the stream clock, in microseconds.
     lag: i64,
+    /// The longest delay that a stall may leave behind: half the window, or the
+    /// window slides on over what is to be played.
+    most: i64,
     /// Longest (arrival − earliest possible arrival) of each second, in microseconds.
     needed: [(u64, i64); MEMORY],
     /// Since when blocks come in while the first one to play is missing.
@@ -60,6 +63,7 @@ impl Playout {
             next: None,
             phase: Phase::Joining,
             lag: 0,
+            most: signed_micros(config.buffer / 2),
             needed: [(0, 0); MEMORY],
             blocked: None,
             late: false,
@@ -106,7 +110,7 @@ impl Playout {
             PlayoutDelay::Auto => {
                 let oldest = (now.as_micros() / 1_000_000).saturating_sub(MEMORY as u64 - 1);
                 let recent = self.needed.iter().filter(|(s, _)| *s >= oldest).map(|(_, n)| *n);
-                recent.max().unwrap_or(0).max(0) + signed_micros(repair)
+                (recent.max().unwrap_or(0).max(0) + signed_micros(repair)).min(self.most)
             }
             PlayoutDelay::Fixed(delay) => signed_micros(delay),
             PlayoutDelay::AsStarted => self.lag,
@@ -127,6 +131,7 @@ impl Playout {
         let Some(next) = self.next else { return Step::Wait(None) };
         if next < buffer.start() {
             // The window slid on without us: what it left behind is lost.
+            self.lag = self.lag.min(self.most);
             return self.lose_until(buffer.start(), buffer, stats);
         }
         let Some(earliest) = clock.local(channel.slot_end(next)) else { return Step::Wait(None) };

@@ -277,6 +277,7 @@ impl Scenario {
         let heals = sound(self.server)
             && sound(self.provider)
             && self.watch.is_honest()
+            && self.has_links()
             && self.has_upload();
         if !heals {
             return self.run(Duration::from_secs(1));
@@ -288,6 +289,11 @@ impl Scenario {
         for &ix in self.viewers.iter().filter(|ix| self.world.is_live(**ix)) {
             self.watch.assert_plays(&self.world, ix);
         }
+    }
+
+    /// Whether everybody can have two links to everybody, and one to the server.
+    fn has_links(&self) -> bool {
+        self.config.max_links > 2 * (self.viewers.len() + 1)
     }
 
     /// Whether the provider can feed all viewers, or a mesh of them can: one
