@@ -344,27 +344,34 @@ impl<const GOODBYE: bool> Fault for FlushesFirst<GOODBYE> {
     }
 }
 
-/// Never gives credit back.
-#[derive(Default)]
-struct NoCredit;
-impl Fault for NoCredit {
-    fn tell(&mut self, machine: &mut Subject, now: Time, event: Event) {
-        if !matches!(event, Event::Flushed { .. }) {
-            machine.handle(now, event);
+/// Faults that tell every event of one kind never, or twice.
+macro_rules! tells {
+    ($($(#[$doc:meta])* $fault:ident: $kind:ident $times:literal times;)*) => {$(
+        $(#[$doc])*
+        #[derive(Default)]
+        struct $fault;
+        impl Fault for $fault {
+            fn tell(&mut self, machine: &mut Subject, now: Time, event: Event) {
+                let times = if let Event::$kind { .. } = event { $times } else { 1 };
+                (0..times).for_each(|_| machine.handle(now, event.clone()));
+            }
         }
-    }
+    )*};
 }
 
-/// Gives credit back when it writes, and again when it has written.
-#[derive(Default)]
-struct DoubleCredit;
-impl Fault for DoubleCredit {
-    fn tell(&mut self, machine: &mut Subject, now: Time, event: Event) {
-        if let Event::Flushed { .. } = event {
-            machine.handle(now, event.clone());
-        }
-        machine.handle(now, event);
-    }
+tells! {
+    /// Never gives credit back.
+    NoCredit: Flushed 0 times;
+    /// Gives credit back when it writes, and again when it has written.
+    DoubleCredit: Flushed 2 times;
+    /// Forgets a dial that was refused.
+    NoDialFailed: DialFailed 0 times;
+    /// A refusal, and then the time-out of the same dial.
+    FailsTwice: DialFailed 2 times;
+    /// Takes a read of nothing, or an error, for a quiet link.
+    NoEnd: Closed 0 times;
+    /// Says that a link is closed when it closes it, and when the socket says so.
+    ClosedTwice: Closed 2 times;
 }
 
 /// Counts bodies only.
@@ -454,29 +461,6 @@ impl Fault for ReusesIds {
     }
 }
 
-/// Forgets a dial that was refused.
-#[derive(Default)]
-struct NoDialFailed;
-impl Fault for NoDialFailed {
-    fn tell(&mut self, machine: &mut Subject, now: Time, event: Event) {
-        if !matches!(event, Event::DialFailed { .. }) {
-            machine.handle(now, event);
-        }
-    }
-}
-
-/// A refusal, and then the time-out of the same dial.
-#[derive(Default)]
-struct FailsTwice;
-impl Fault for FailsTwice {
-    fn tell(&mut self, machine: &mut Subject, now: Time, event: Event) {
-        if let Event::DialFailed { .. } = event {
-            machine.handle(now, event.clone());
-        }
-        machine.handle(now, event);
-    }
-}
-
 /// Says of a datagram that it came from the port before.
 #[derive(Default)]
 struct WrongSender;
@@ -510,18 +494,6 @@ impl Fault for LateCredit {
     }
 }
 
-/// Says that a link is closed when it closes it, and when the socket says so.
-#[derive(Default)]
-struct ClosedTwice;
-impl Fault for ClosedTwice {
-    fn tell(&mut self, machine: &mut Subject, now: Time, event: Event) {
-        if let Event::Closed { .. } = event {
-            machine.handle(now, event.clone());
-        }
-        machine.handle(now, event);
-    }
-}
-
 /// Takes a close for something that needs no answer.
 #[derive(Default)]
 struct NoAnswer(BTreeSet<LinkId>);
@@ -550,17 +522,6 @@ impl Fault for NoFlush {
             *flush = false;
         }
         output
-    }
-}
-
-/// Takes a read of nothing, or an error, for a quiet link.
-#[derive(Default)]
-struct NoEnd;
-impl Fault for NoEnd {
-    fn tell(&mut self, machine: &mut Subject, now: Time, event: Event) {
-        if !matches!(event, Event::Closed { .. }) {
-            machine.handle(now, event);
-        }
     }
 }
 
