@@ -56,12 +56,8 @@ impl<S: Stream> Link<S> {
         self.ready.broken |= said.broken;
     }
 
-    pub(crate) fn is_paused(&self) -> bool {
-        self.phase == Phase::Open && !self.reading
-    }
-
     pub(crate) fn can_read(&self) -> bool {
-        self.ready.broken || (self.ready.readable && !self.is_paused())
+        self.ready.broken || (self.ready.readable && (self.reading || self.phase != Phase::Open))
     }
 
     /// Reads once: `None` if nothing is there, 0 if it has come to its end, in
@@ -117,7 +113,11 @@ impl Outbox {
         for (slice, piece) in slices.iter_mut().zip(&self.0) {
             *slice = IoSlice::new(piece);
         }
-        let written = to.write_vectored(&slices[..self.0.len().min(SLICES)])?;
+        let written = match &slices[..self.0.len().min(SLICES)] {
+            // The plain call is the cheaper one: a block goes in a single piece.
+            [only] => to.write(only)?,
+            several => to.write_vectored(several)?,
+        };
         let mut left = written;
         while let Some(piece) = self.0.pop_front_if(|piece| piece.len() <= left) {
             left -= piece.len();
@@ -138,8 +138,8 @@ mod tests {
     struct Narrow<C>(Vec<u8>, C);
 
     impl<C: Iterator<Item = u8>> Write for Narrow<C> {
-        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            unreachable!("writes are vectored")
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.write_vectored(&[IoSlice::new(bytes)])
         }
         fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
             assert!(!slices.is_empty() && slices.iter().all(|slice| !slice.is_empty()));
