@@ -433,10 +433,8 @@ impl Node {
             stream.orphaned = None;
         } else if now.since(*stream.orphaned.get_or_insert(now)) > ORPHANED {
             stream.orphaned = Some(now + Duration::from_secs(60));
-            let leads = |p: &Partner| {
-                p.map.as_ref().is_some_and(|m| m.paths.iter().any(|path| path.is_live()))
-            };
-            let warning = match self.config.paths && !self.partners.iter().any(leads) {
+            let leads = self.partners.iter().any(Partner::leads_to_provider);
+            let warning = match self.config.paths && !leads {
                 true => Warning::NoProvider,
                 false => Warning::NoUpload,
             };

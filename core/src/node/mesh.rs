@@ -17,13 +17,20 @@ const PING_EVERY: u32 = 5;
 const NEWS: u16 = 20;
 
 impl Node {
-    /// Opens partnerships until there are M.
+    /// Opens partnerships until there are M, or, while none of them leads to the
+    /// provider, one more at a time: a few viewers who are all partners that they
+    /// want would stay among themselves for ever.
     pub(super) fn find_partners(&mut self) {
         if self.stream.is_none() || self.leaving.is_some() || self.source.is_some() {
             return;
         }
         let dialling = self.dials.values().filter(|(d, _)| matches!(d, Dial::Partner(_))).count();
-        let wanted = self.config.partners.saturating_sub(self.partners.len() + dialling);
+        let count = self.partners.len() + dialling;
+        let lost = self.config.paths
+            && dialling == 0
+            && count < self.config.max_partners
+            && !self.partners.iter().any(Partner::leads_to_provider);
+        let wanted = self.config.partners.saturating_sub(count).max(usize::from(lost));
         if wanted == 0 {
             return;
         }

@@ -124,6 +124,11 @@ impl Partner {
         self.lies = self.lies.saturating_sub(1);
     }
 
+    /// Whether it has a way to the provider, as far as it told.
+    pub(crate) fn leads_to_provider(&self) -> bool {
+        self.map.as_ref().is_some_and(|m| m.paths.iter().any(|path| path.is_live()))
+    }
+
     /// The newest block of a sub-stream that it should hold by now, if it goes
     /// on at the pace of the stream.
     pub(crate) fn reach(&self, now: Time, newest: Seq, block: Duration) -> Seq {
