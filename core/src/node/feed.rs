@@ -203,12 +203,15 @@ impl Node {
                 }
                 self.subscribe(sub, node, missing);
             }
-        } else if now >= feed.improve && late <= 0 {
+        } else if now >= feed.improve && (late <= 0 || !feed.path.is_live()) {
+            // A parent without a way to the provider may be one of a circle that
+            // lives on repairs: anybody who has a way will do instead.
+            let instead_of = feed.path.is_live().then_some(parent);
             let pause = self.rng.jitter(self.config.cool_down, 20);
             if let Some(feed) = self.stream.as_mut().and_then(|s| s.feeds.get_mut(sub)) {
                 feed.improve = now + pause;
             }
-            self.seek(sub, Some(parent), missing);
+            self.seek(sub, instead_of, missing);
         }
     }
 
