@@ -12,6 +12,7 @@ use core::time::Duration;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use crate::dht::Key;
 use crate::id::{DialId, LinkId, NodeId, Seq, Ticket};
 use crate::stats::Stats;
 use crate::stream::channel::{Channel, ChannelSummary, Name};
@@ -120,6 +121,21 @@ pub enum Command {
     List {
         /// Bootstrap servers, tried in turn.
         bootstrap: Vec<SocketAddr>,
+    },
+    /// DHT node: who announced himself under this key?
+    LookUp {
+        /// The key.
+        key: Key,
+    },
+    /// DHT node: put the node's address under this key, on the nodes that are
+    /// closest to it.
+    Announce {
+        /// The key.
+        key: Key,
+        /// The record's port; 0 for that of the node's datagrams.
+        port: u16,
+        /// How long the record shall live, 60 s to an hour; zero takes it away.
+        life: Duration,
     },
     /// Leave the mesh: tell children, parents, partners and the bootstrap
     /// server, then close every connection. Ends when all are closed.
@@ -250,6 +266,13 @@ pub enum Answer {
     Done,
     /// The channels there are.
     Channels(Vec<ChannelSummary>),
+    /// Who announced himself under a key, as far as the DHT knows.
+    Peers(Vec<SocketAddr>),
+    /// A record was given away.
+    Stored {
+        /// Nodes that took it.
+        nodes: usize,
+    },
 }
 
 /// Why a command was refused.
@@ -266,7 +289,7 @@ pub enum Refusal {
     NotPossible,
     /// The node is leaving.
     Leaving,
-    /// The node is in a channel already.
+    /// The node is in a channel already, or has too many commands to carry out.
     Busy,
     /// The packet is longer than 65,507 bytes.
     PacketTooLong,

@@ -2,8 +2,8 @@
 //!
 //! The core has no clock, no socket and no thread. A driver tells it what happened and when ([`Event`]), asks what
 //! to do ([`Machine::poll`]), and carries that out ([`Action`]). [`Node`](node::Node), a provider or a viewer, and
-//! [`Bootstrap`](bootstrap::Bootstrap), the server where they meet, are the two [`Machine`]s. What nodes say to each
-//! other stands in `docs/PROTOCOL.md`.
+//! [`Bootstrap`](bootstrap::Bootstrap), the server where they meet, are two [`Machine`]s. A bare node of the DHT,
+//! [`DhtNode`](dht::node::DhtNode), is the third. What nodes say to each other stands in `docs/PROTOCOL.md`.
 //!
 //! # The contract
 //!
@@ -182,6 +182,7 @@
 //! | [`event`] | the whole vocabulary: `Machine`, `Host`, `Event`, `Command`, `Action`, `Notice`; re-exported here |
 //! | [`node`] | provider and viewer: routes events to the parts below, turns what they want into actions and timers |
 //! | [`bootstrap`] | the bootstrap server |
+//! | [`dht`] | who holds what: a node of a DHT that speaks BitTorrent's KRPC |
 //! | [`config`] | every parameter, validated; the presets `default` and `report` |
 //! | [`id`], [`time`], [`timer`], [`rng`], [`stats`] | newtypes, time, one timer queue, seeded chance, counters |
 //! | [`stream`] | channel, block, buffer, buffer map, signatures |
@@ -203,6 +204,7 @@ extern crate std;
 
 pub mod bootstrap;
 pub mod config;
+pub mod dht;
 pub mod event;
 pub mod id;
 mod link;

@@ -51,6 +51,9 @@ pub enum Verb {
     /// List the channels of a bootstrap server
     #[command(after_help = CHANNELS_EXAMPLES)]
     Channels(ChannelsOptions),
+    /// Run a node of the distributed table of who holds what, and nothing else
+    #[command(after_help = DHT_EXAMPLES)]
+    Dht(DhtOptions),
     /// Run a recording again, without a network, and compare what the node does
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(ReplayOptions),
@@ -256,6 +259,20 @@ pub struct ChannelsOptions {
     pub bootstrap: Option<Hosts>,
 }
 
+/// Options of `eddy dht`.
+#[derive(Clone, Debug, Default, PartialEq, Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DhtOptions {
+    /// DHT nodes to begin with, separated by commas; the first node of a
+    /// network has none [default: none]
+    #[arg(long, value_name = "HOST:PORT,...")]
+    pub bootstrap: Option<Hosts>,
+    /// Name of the network: nodes of other names are strangers. public is
+    /// BitTorrent's, of all who have no name [default: eddy]
+    #[arg(long, value_name = "NAME")]
+    pub network: Option<String>,
+}
+
 /// Options of `eddy replay`.
 #[derive(Clone, Debug, Default, PartialEq, Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -372,6 +389,18 @@ const CHANNELS_EXAMPLES: &str = "\
 EXAMPLES:
   eddy channels --bootstrap tv.example.org:7400
   eddy channels --bootstrap tv.example.org:7400 --json";
+
+const DHT_EXAMPLES: &str = "\
+EXAMPLES:
+  eddy dht --listen 0.0.0.0:7401
+  eddy dht --bootstrap tv.example.org:7401
+  eddy dht --listen 127.0.0.1:7402 --bootstrap 127.0.0.1:7401 --json
+
+With --json it takes a JSON object a line on standard input, and ends with it:
+  {\"op\":\"announce\",\"ih\":\"40 hexadecimal digits\",\"port\":4242}
+  {\"op\":\"get_peers\",\"ih\":\"40 hexadecimal digits\"}
+  {\"op\":\"info\"}
+  {\"op\":\"quit\"}";
 
 const REPLAY_EXAMPLES: &str = "\
 EXAMPLES:

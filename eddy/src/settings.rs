@@ -40,6 +40,8 @@ pub enum Work {
     Viewer(ViewerSettings),
     /// `eddy channels`
     Channels(ChannelsSettings),
+    /// `eddy dht`
+    Dht(DhtSettings),
     /// `eddy replay`
     Replay(ReplaySettings),
     /// `eddy demo`
@@ -126,6 +128,15 @@ pub struct ViewerSettings {
 pub struct ChannelsSettings {
     /// Bootstrap servers, tried in turn.
     pub bootstrap: Hosts,
+}
+
+/// `eddy dht`
+#[derive(Clone, Debug, PartialEq)]
+pub struct DhtSettings {
+    /// DHT nodes to begin with.
+    pub bootstrap: Option<Hosts>,
+    /// The id of the network; `None` for the public one.
+    pub network: Option<[u8; 8]>,
 }
 
 /// `eddy replay`
@@ -261,6 +272,7 @@ impl Settings {
                 Work::Viewer(o.without_link()?.over(file).settle(&global, state)?)
             }
             Verb::Channels(o) => Work::Channels(o.over(file.tables.channels).settle()?),
+            Verb::Dht(o) => Work::Dht(o.over(file.tables.dht).settle()),
             Verb::Replay(o) => Work::Replay(o.over(file.tables.replay).settle()?),
             Verb::Demo(o) => Work::Demo(o.over(file.tables.demo).settle(&global)?),
             Verb::Bench { what: Bench::Swarm(o) } => {
@@ -520,6 +532,19 @@ mod tests {
         };
         assert_eq!(replay("replay"), (path("c"), false));
         assert_eq!(replay("replay d --events"), (path("d"), true));
+    }
+
+    #[test]
+    fn networks_of_one_name_are_one_and_the_public_one_has_none() {
+        let network = |args: &str, file: &str| match good(&format!("dht {args}"), file).work {
+            Work::Dht(own) => own.network,
+            other => panic!("no DHT: {other:?}"),
+        };
+        assert!(network("", "").is_some());
+        assert_eq!(network("", ""), network("--network eddy", ""));
+        assert_eq!(network("", "[dht]\nnetwork = 'mine'\n"), network("--network mine", ""));
+        assert_ne!(network("", ""), network("--network mine", ""));
+        assert_eq!(network("--network public", "[dht]\nnetwork = 'mine'\n"), None);
     }
 
     #[test]

@@ -38,11 +38,12 @@ fn help(verb: &[&str]) -> Vec<(String, String)> {
     options
 }
 
-const VERBS: [&[&str]; 7] = [
+const VERBS: [&[&str]; 8] = [
     &["bootstrap"],
     &["provider"],
     &["viewer"],
     &["channels"],
+    &["dht"],
     &["replay"],
     &["demo"],
     &["bench", "swarm"],
@@ -79,7 +80,7 @@ fn every_option_says_its_unit_and_its_very_default() {
     let block = ("--block", "milliseconds", "[default: 40; preset report: 1000]");
     let bootstrap = ("--bootstrap", "HOST:PORT,...", "[required]");
     let record = ("--record", "eddy replay", "[default: none]");
-    let own: [&[(&str, &str, &str)]; 7] = [
+    let own: [&[(&str, &str, &str)]; 8] = [
         &[record],
         &[
             bootstrap,
@@ -103,6 +104,10 @@ fn every_option_says_its_unit_and_its_very_default() {
             record,
         ],
         &[bootstrap],
+        &[
+            ("--bootstrap", "HOST:PORT,...", "[default: none]"),
+            ("--network", "Name of the network", "[default: eddy]"),
+        ],
         &[("--events", "every event and action", "[default: false]")],
         &[
             ("--viewers", "How many", "[default: 8]"),

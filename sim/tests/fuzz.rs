@@ -59,6 +59,7 @@ macro_rules! target {
 target!(wire_message, 1_000 inputs, 200 bytes);
 target!(wire_roundtrip, 200 inputs, 4_096 bytes);
 target!(wire_chunks, 200 inputs, 4_096 bytes);
+target!(krpc, 1_000 inputs, 300 bytes);
 target!(node_events, 100 inputs, 2_048 bytes);
 target!(world, 30 inputs, 200 bytes);
 
@@ -120,6 +121,22 @@ fn frames(mut stream: &[u8]) -> Vec<&[u8]> {
     frames
 }
 
+/// Datagrams that DHT nodes of other makes sent: the longest of each kind.
+fn datagrams() -> BTreeMap<String, Vec<u8>> {
+    let seen = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/tests/data/krpc-fixtures.tsv");
+    let mut longest = BTreeMap::<String, Vec<u8>>::new();
+    for row in fs::read_to_string(seen).unwrap().lines().filter(|row| !row.starts_with('#')) {
+        let [_, kind, hex] = row.split('\t').collect::<Vec<_>>()[..] else { panic!("{row}") };
+        let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        let datagram: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();
+        let known = longest.entry(kind.replace(['(', ')'], "").replace(' ', "-")).or_default();
+        if known.len() < datagram.len() {
+            *known = datagram;
+        }
+    }
+    longest
+}
+
 fn random(seed: u8, length: usize) -> Vec<u8> {
     let mut rng = Rng::new([seed; 32]);
     (0..length).map(|_| rng.next_u64() as u8).collect()
@@ -149,6 +166,9 @@ fn make_seeds() {
         let cuts = [3, 1, 7, 200];
         let bytes = [&cuts[..], &stream[..stream.len().min(1_500)]].concat();
         seed("wire_chunks", &format!("host-{host}-link-{}", link.0), &bytes);
+    }
+    for (kind, datagram) in datagrams() {
+        seed("krpc", &kind, &datagram);
     }
     // A message of each kind, and what random bytes choose.
     for kind in 0..23 {

@@ -148,7 +148,9 @@ impl Node {
         let s = stream.channel.sub_streams();
         let parents: SmallVec<[(SubStream, NodeId); 8]> =
             stream.feeds.iter().filter_map(|(sub, f)| Some((sub, f.parent?))).collect();
-        stream.played = stream.playout.next().filter(|_| self.stats.startup.is_some());
+        // Nothing was begun yet if this comes twice in a row.
+        let played = stream.playout.next().filter(|_| self.stats.startup.is_some());
+        stream.played = played.or(stream.played);
         stream.buffer = None;
         stream.clock = StreamClock::default();
         stream.playout = Playout::new(&self.config);

@@ -340,6 +340,9 @@ impl Node {
                 self.end(ticket, result.map(|()| Answer::Done));
             }
             Command::List { bootstrap } => self.on_list(ticket, bootstrap),
+            Command::LookUp { .. } | Command::Announce { .. } => {
+                self.end(ticket, Err(Refusal::NotPossible));
+            }
             Command::Leave => self.on_leave(ticket),
         }
     }

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use crate::cli::{
-    BenchOptions, BootstrapOptions, ChannelsOptions, Cli, DemoOptions, GlobalOptions,
+    BenchOptions, BootstrapOptions, ChannelsOptions, Cli, DemoOptions, DhtOptions, GlobalOptions,
     ProviderOptions, ReplayOptions, ViewerOptions,
 };
 use crate::settings::UsageError;
@@ -29,6 +29,7 @@ pub(super) struct Tables {
     pub(super) provider: ProviderOptions,
     pub(super) viewer: ViewerOptions,
     pub(super) channels: ChannelsOptions,
+    pub(super) dht: DhtOptions,
     pub(super) replay: ReplayOptions,
     pub(super) demo: DemoOptions,
     pub(super) bench: BenchOptions,
@@ -190,7 +191,7 @@ mod tests {
         let hint = |text: &str| refusal(text).hint;
         assert_eq!(
             hint("bootstrap = 'a:1'\n"),
-            "put it below [provider] or [viewer] or [channels]"
+            "put it below [provider] or [viewer] or [channels] or [dht]"
         );
         assert_eq!(hint("[viewer]\nsub-streams = 4\n"), "put it below [provider]");
         assert_eq!(hint("url = 'eddy://a:1/b'\n"), "put it below [viewer]");

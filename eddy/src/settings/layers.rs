@@ -9,13 +9,13 @@ use eddy_core::stream::channel::Name;
 use eddy_core::stream::sign::PublicKey;
 
 use crate::cli::{
-    BootstrapOptions, ChannelsOptions, DemoOptions, GlobalOptions, Preset, ProviderOptions,
-    ReplayOptions, SwarmOptions, ViewerOptions,
+    BootstrapOptions, ChannelsOptions, DemoOptions, DhtOptions, GlobalOptions, Preset,
+    ProviderOptions, ReplayOptions, SwarmOptions, ViewerOptions,
 };
 use crate::input::Input;
 use crate::settings::{
-    BootstrapSettings, ChannelsSettings, DemoSettings, GlobalSettings, ProviderSettings,
-    ReplaySettings, SwarmSettings, UsageError, ViewerSettings,
+    BootstrapSettings, ChannelsSettings, DemoSettings, DhtSettings, GlobalSettings,
+    ProviderSettings, ReplaySettings, SwarmSettings, UsageError, ViewerSettings,
 };
 use crate::units::{Block, Count, Mbit, Seconds, SubStreams};
 
@@ -42,6 +42,7 @@ over!(ProviderOptions {
     r#loop
 });
 over!(ChannelsOptions { bootstrap });
+over!(DhtOptions { bootstrap, network });
 over!(ReplayOptions { file, events });
 over!(DemoOptions { viewers, seconds, input, block });
 over!(SwarmOptions { viewers, rate, seconds, block, runs });
@@ -190,6 +191,18 @@ impl ChannelsOptions {
 impl BootstrapOptions {
     pub(super) fn settle(self) -> BootstrapSettings {
         BootstrapSettings { record: self.record }
+    }
+}
+
+impl DhtOptions {
+    pub(super) fn settle(self) -> DhtSettings {
+        let name = self.network.as_deref().unwrap_or("eddy");
+        let network = (name != "public").then(|| {
+            let mut id = [0; 8];
+            blake3::Hasher::new().update(name.as_bytes()).finalize_xof().fill(&mut id);
+            id
+        });
+        DhtSettings { bootstrap: self.bootstrap, network }
     }
 }
 

@@ -5,6 +5,7 @@
 use std::mem;
 use std::time::Duration;
 
+use eddy_core::dht::DhtStats;
 use eddy_core::stats::{Rhythm, Stats};
 use eddy_core::{Phase, Time};
 use serde::Serialize;
@@ -35,6 +36,17 @@ pub struct Rates {
     pub up: u64,
     /// Handed to the player, or taken from the encoder.
     pub payload: u64,
+}
+
+/// How a DHT node does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DhtState {
+    /// Nodes that it knows well.
+    pub nodes: usize,
+    /// Records that it stores for others.
+    pub records: usize,
+    /// Its counters.
+    pub stats: DhtStats,
 }
 
 impl Rates {
@@ -76,6 +88,14 @@ impl<'a> Progress<'a> {
             |colours| provider_text(stats, rates, colours),
             || provider_json(now, stats, rates),
         );
+    }
+
+    /// Shows how a DHT node does.
+    pub fn dht(&mut self, now: Time, state: &DhtState) {
+        // A program that reads JSON asks for it.
+        if self.ui.mode != Mode::Json {
+            self.show(now, |_| dht_text(state), String::new);
+        }
     }
 
     /// Shows what the viewer did in all, as it told last; see [`total::viewer`].
@@ -140,6 +160,15 @@ pub fn provider_text(stats: &Stats, rates: Rates, colours: bool) -> String {
         stats.upload_slots,
         stats.partners,
         stats.viewers,
+    )
+}
+
+/// A DHT node's line.
+pub fn dht_text(state: &DhtState) -> String {
+    let DhtState { nodes, records, stats } = state;
+    format!(
+        "nodes {nodes}  records {records}  asked {}  unanswered {}  served {}  dropped {}\n",
+        stats.queries, stats.failures, stats.served, stats.dropped
     )
 }
 
@@ -260,6 +289,16 @@ mod tests {
 
     fn rates() -> Rates {
         Rates::between(&Stats::default(), &stats(), Duration::from_secs(2))
+    }
+
+    #[test]
+    fn a_dht_nodes_line_says_whom_it_knows_first() {
+        let stats =
+            DhtStats { queries: 40, failures: 2, served: 7, dropped: 1, ..DhtStats::default() };
+        assert_eq!(
+            dht_text(&DhtState { nodes: 12, records: 3, stats }),
+            "nodes 12  records 3  asked 40  unanswered 2  served 7  dropped 1\n"
+        );
     }
 
     #[test]

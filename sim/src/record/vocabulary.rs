@@ -1,6 +1,7 @@
 //! The core's vocabulary as bytes: configuration, events, commands.
 
 use eddy_core::config::{Config, PlayoutDelay, Reselection};
+use eddy_core::dht::Key;
 use eddy_core::stream::channel::{Channel, ChannelSpec, Name};
 use eddy_core::stream::sign::{PublicKey, Verifier};
 use eddy_core::wire::message::Member;
@@ -121,6 +122,8 @@ variants!(Command, "a command of an unknown kind" {
     1 => Publish { 0: packet },
     2 => List { bootstrap: bootstrap },
     3 => Leave {},
+    4 => LookUp { key: key },
+    5 => Announce { key: key, port: port, life: life },
 });
 variants!(Reselection, "an unknown rule of reselection" {
     0 => Inequalities { own: own, partner: partner },
@@ -133,7 +136,7 @@ variants!(PlayoutDelay, "an unknown play-out delay" {
     3 => None {},
 });
 
-numbered!(DialId, LinkId, NodeId, PublicKey, Ticket);
+numbered!(DialId, Key, LinkId, NodeId, PublicKey, Ticket);
 
 impl Coded for Time {
     fn put(&self, out: &mut Vec<u8>) {
@@ -262,7 +265,7 @@ pub(super) mod tests {
     }
 
     fn command(g: &mut Gen) -> Command {
-        match u8::arbitrary(g) % 4 {
+        match u8::arbitrary(g) % 6 {
             0 => Command::Join(Box::new(Join {
                 bootstrap: list(g, address),
                 channel: name(g),
@@ -271,6 +274,12 @@ pub(super) mod tests {
             })),
             1 => Command::Publish(payload(g)),
             2 => Command::List { bootstrap: list(g, address) },
+            3 => Command::LookUp { key: Key(bytes(g)) },
+            4 => Command::Announce {
+                key: Key(bytes(g)),
+                port: u16::arbitrary(g),
+                life: Duration::arbitrary(g),
+            },
             _ => Command::Leave,
         }
     }
