@@ -1,6 +1,7 @@
 //! The program `eddy`: live TV over peer-to-peer.
 #![warn(missing_docs)]
 
+pub mod cache;
 pub mod cli;
 pub mod input;
 pub mod logs;

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use eddy_core::config::Config;
 use eddy_core::rng::Rng;
-use eddy_core::{Action, Command, LinkId, Machine};
+use eddy_core::stream::block::Block;
+use eddy_core::stream::sign::Signature;
+use eddy_core::{Action, Command, LinkId, Machine, Seq};
 use eddy_sim::fuzz;
 use eddy_sim::hand::bent::bent;
 use eddy_sim::hand::cast::{PROVIDER, SERVER, addr, join, provider, server, viewer};
@@ -60,6 +62,7 @@ target!(wire_message, 1_000 inputs, 200 bytes);
 target!(wire_roundtrip, 200 inputs, 4_096 bytes);
 target!(wire_chunks, 200 inputs, 4_096 bytes);
 target!(krpc, 1_000 inputs, 300 bytes);
+target!(file_format, 1_000 inputs, 600 bytes);
 target!(node_events, 100 inputs, 2_048 bytes);
 target!(world, 30 inputs, 200 bytes);
 
@@ -171,11 +174,36 @@ fn make_seeds() {
         seed("krpc", &kind, &datagram);
     }
     // A message of each kind, and what random bytes choose.
-    for kind in 0..23 {
+    for kind in 0..27 {
         let bytes = [vec![3, kind], random(kind, 120)].concat();
         seed("wire_roundtrip", &format!("message-{kind:02}"), &bytes);
     }
     seed("wire_roundtrip", "random", &random(99, 1_500));
+    let texts = [
+        ("name", "NCTU_Channel1_20100620182520"),
+        ("escaped-name", "%2E%2E_News%3A%5C24_20240229235959"),
+        ("leading-out", "../NCTU_Channel1_20100620182520"),
+    ];
+    for (name, text) in texts {
+        seed("file_format", name, &[&[0], text.as_bytes()].concat());
+    }
+    seed(
+        "file_format",
+        "two-names",
+        &[&[1, 0, 0, 0, 0, 76, 30, 92, 208], &b"NCTU.._C:1"[..]].concat(),
+    );
+    // A file of four blocks, and each thing that can spoil it.
+    let spoilt = ["cut", "missing", "twice", "renamed", "outside", "too-long", "head"];
+    for (deed, name) in (0..).zip(spoilt) {
+        let bytes = [&[2, 2, 0, 0, 0, 0, 8, 0, 200, 7, 1, 1, deed][..], &random(deed, 8)].concat();
+        seed("file_format", name, &bytes);
+    }
+    let blocks = (32..36).map(|seq| {
+        let block = Block::new(Seq(seq), &Signature([seq as u8; 64]), &random(seq as u8, 40));
+        block.frame().to_vec()
+    });
+    let file = blocks.collect::<Vec<_>>().concat();
+    seed("file_format", "file", &[&[3, 2, 0, 0, 0, 0, 8][..], &file].concat());
     let positions = ["provider", "idle-viewer", "viewer", "viewer-with-partners", "server"];
     for (who, name) in (0..).zip(positions) {
         seed("node_events", name, &[vec![who], random(who, 600)].concat());

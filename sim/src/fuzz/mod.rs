@@ -9,6 +9,7 @@ mod scenario;
 mod watch;
 
 pub use eddy_core::dht::check::krpc;
+pub use eddy_core::stream::file::check::file_format;
 pub use eddy_core::wire::check::{wire_chunks, wire_message, wire_roundtrip};
 pub use events::{befall, node_events};
 pub use scenario::world;
