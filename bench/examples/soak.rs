@@ -23,7 +23,7 @@ use eddy_bench::stream::{channel, signer};
 use eddy_core::bootstrap::Bootstrap;
 use eddy_core::config::Config;
 use eddy_core::node::Node;
-use eddy_core::{Command, Delivery, Host, Join, Machine, Notice, Ticket, Time};
+use eddy_core::{Command, Delivery, Host, Join, Machine, Notice, Position, Ticket, Time};
 use eddy_runtime_mio::{Clock, Handle, Sockets};
 use peak_alloc::PeakAlloc;
 
@@ -113,7 +113,8 @@ fn join(runtime: Runtime, server: SocketAddr, number: u64) -> io::Result<Running
     let viewer = Running::start(runtime, |config, now| Node::viewer(config, seed, now))?;
     let channel = channel(Duration::from_millis(40));
     let (channel, key) = (channel.name().clone(), Some(channel.key()));
-    let join = Join { bootstrap: vec![server], channel, key, known: None };
+    let join =
+        Join { bootstrap: vec![server], channel, key, known: None, position: Position::Live };
     viewer.command(JOIN, Command::Join(Box::new(join)))?;
     Ok(viewer)
 }

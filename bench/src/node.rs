@@ -13,7 +13,7 @@ use eddy_core::stats::Stats;
 use eddy_core::stream::channel::Channel;
 use eddy_core::stream::sign::Verifier;
 use eddy_core::wire::message::Member;
-use eddy_core::{Command, Delivery, Host, Join, Machine, Notice, Ticket, Time};
+use eddy_core::{Command, Delivery, Host, Join, Machine, Notice, Position, Ticket, Time};
 use eddy_runtime_mio::{Clock, Handle, Sockets};
 
 use crate::cpu::{helpers_cpu, thread_cpu};
@@ -107,6 +107,7 @@ pub fn join(channel: &Channel, parents: Vec<Member>) -> Command {
         channel: channel.name().clone(),
         key: Some(channel.key()),
         known: Some((channel.clone(), parents)),
+        position: Position::Live,
     }))
 }
 

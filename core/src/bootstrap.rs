@@ -10,6 +10,7 @@ use core::time::Duration;
 use smallvec::SmallVec;
 
 use crate::config::{Config, ConfigError};
+use crate::dht::{self, Dht};
 use crate::event::{Action, Answer, Command, Event, Fault, Machine, Notice, Output, Refusal};
 use crate::id::{ChannelId, DialId, LinkId, NodeId, Ticket};
 use crate::link::{Links, Role};
@@ -42,6 +43,7 @@ const IDLE: Duration = Duration::from_secs(60);
 enum Timer {
     Sweep,
     Stats,
+    Dht,
 }
 
 #[derive(Debug)]
@@ -88,6 +90,8 @@ pub struct Bootstrap {
     names: BTreeMap<Name, ChannelId>,
     dials: BTreeMap<DialId, (NodeId, ChannelId)>,
     next_dial: u64,
+    /// The first node of the DHT that newcomers ask.
+    dht: Option<Dht>,
     leaving: Option<Ticket>,
 }
 
@@ -99,6 +103,7 @@ impl Bootstrap {
     pub fn new(config: Config, seed: [u8; 32], now: Time) -> Result<Self, ConfigError> {
         config.validate()?;
         let mut rng = Rng::new(seed);
+        let dht = config.dht.map(|dht| Dht::new(dht, config.listen, rng.fork(), now));
         let mut timers = TimerQueue::default();
         timers.arm(Timer::Sweep, now + SWEEP);
         timers.arm(Timer::Stats, now + SWEEP);
@@ -115,6 +120,7 @@ impl Bootstrap {
             names: BTreeMap::new(),
             dials: BTreeMap::new(),
             next_dial: 0,
+            dht,
             leaving: None,
             config,
         })
@@ -457,6 +463,20 @@ fn viewers(listed: &Listed) -> u32 {
     u32::try_from(listed.nodes.len() - provider).unwrap_or(u32::MAX)
 }
 
+impl Bootstrap {
+    fn tend_dht(&mut self) {
+        let Some(dht) = &mut self.dht else { return };
+        while let Some(effect) = dht.poll() {
+            if let dht::Effect::Send { to, bytes } = effect {
+                self.actions.push_back(Action::SendDatagram { to, bytes });
+            }
+        }
+        if let Some(at) = dht.deadline() {
+            self.timers.arm(Timer::Dht, at.max(self.now + Duration::from_micros(1)));
+        }
+    }
+}
+
 impl Machine for Bootstrap {
     fn handle(&mut self, now: Time, event: Event) {
         self.now = self.now.max(now.min(Time::LAST));
@@ -470,10 +490,14 @@ impl Machine for Bootstrap {
                 self.clients.remove(&link);
             }
             Event::Command { ticket, command } => self.on_command(ticket, command),
-            Event::Datagram { .. } | Event::Wake => {}
+            Event::Datagram { from, bytes } => {
+                self.dht.iter_mut().for_each(|dht| dht.receive(self.now, from, &bytes));
+            }
+            Event::Disk(_) | Event::Wake => {}
         }
         while let Some(timer) = self.timers.pop_due(self.now) {
             match timer {
+                Timer::Dht => self.dht.iter_mut().for_each(|dht| dht.wake(self.now)),
                 Timer::Sweep => self.sweep(),
                 Timer::Stats => {
                     self.stats.links = self.links.len() as u32;
@@ -483,6 +507,7 @@ impl Machine for Bootstrap {
             }
             self.timers.arm(timer, self.now + SWEEP);
         }
+        self.tend_dht();
     }
 
     fn poll(&mut self) -> Output {

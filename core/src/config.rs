@@ -4,6 +4,8 @@ use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use crate::cache::CacheConfig;
+use crate::dht::DhtConfig;
 use crate::stream::sign::Verifier;
 
 /// How a child judges its parents.
@@ -116,6 +118,20 @@ pub struct Config {
     /// Blocks queued longer than this (or D, if that is longer) halve the budget.
     pub queue_limit: Duration,
 
+    // The past.
+    /// How far ahead of play-out the past is fetched (report p. 11: 30 blocks
+    /// of a second).
+    pub shift_window: Duration,
+    /// A block of the past that is due this soon is fetched from the provider
+    /// (report p. 11).
+    pub emergency: Duration,
+    /// What is kept of the past for others; `None` keeps nothing and asks for
+    /// no disk.
+    pub cache: Option<CacheConfig>,
+    /// The DHT that this node belongs to; `None` for none: it then finds the
+    /// past at its partners and the provider only.
+    pub dht: Option<DhtConfig>,
+
     // Connections.
     /// Connections in all.
     pub max_links: usize,
@@ -159,6 +175,10 @@ impl Default for Config {
             initial_streams: 1,
             max_upload: None,
             queue_limit: Duration::from_millis(100),
+            shift_window: Duration::from_secs(30),
+            emergency: Duration::from_secs(5),
+            cache: None,
+            dht: None,
             max_links: 512,
             max_links_per_address: 256,
             send_window: 256 << 10,
@@ -227,6 +247,8 @@ impl Config {
             ("repair_after", self.repair_after, Duration::ZERO, s(60)),
             ("request_timeout", self.request_timeout, ms(100), s(60)),
             ("queue_limit", self.queue_limit, ms(1), s(60)),
+            ("shift_window", self.shift_window, s(2), s(600)),
+            ("emergency", self.emergency, Duration::ZERO, self.shift_window),
             ("handshake", self.handshake, ms(100), s(60)),
             ("retry", self.retry, ms(10), s(60)),
         ];
@@ -253,7 +275,7 @@ impl Config {
         if self.max_upload == Some(0) {
             return Err(ConfigError::NoUpload);
         }
-        Ok(())
+        self.cache.as_ref().map_or(Ok(()), CacheConfig::validate)
     }
 }
 
@@ -285,6 +307,13 @@ pub enum ConfigError {
     },
     /// `max_upload` is zero: use `None` for no cap.
     NoUpload,
+    /// The cache's quota cannot hold a single file.
+    Quota {
+        /// The quota, in bytes.
+        quota: u64,
+        /// The largest file expected, in bytes.
+        file: u64,
+    },
 }
 
 impl fmt::Display for ConfigError {
@@ -297,6 +326,10 @@ impl fmt::Display for ConfigError {
                 write!(f, "{name} is {value}, but must be {min} to {max}")
             }
             Self::NoUpload => f.write_str("max_upload is 0: leave it out for no cap"),
+            Self::Quota { quota, file } => write!(
+                f,
+                "quota is {quota} bytes, but one file may take {file}: raise the quota to at least that"
+            ),
         }
     }
 }

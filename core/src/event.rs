@@ -13,9 +13,10 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::dht::Key;
-use crate::id::{DialId, LinkId, NodeId, Seq, Ticket};
+use crate::id::{DialId, LinkId, LoadId, NodeId, Seq, Ticket};
 use crate::stats::Stats;
 use crate::stream::channel::{Channel, ChannelSummary, Name};
+use crate::stream::file::FileId;
 use crate::stream::sign::PublicKey;
 use crate::time::Time;
 use crate::wire::message::Member;
@@ -40,6 +41,10 @@ pub trait Host {
     fn deliver(&mut self, now: Time, delivery: Delivery);
     /// Takes a word for the application ([`Action::Notify`]).
     fn notify(&mut self, now: Time, notice: Notice);
+    /// Takes a request to the disk ([`Action::Disk`]); it is answered later, by
+    /// [`Event::Disk`]. A program without a disk has nothing to do here, for its
+    /// node asks for none ([`Config::cache`](crate::config::Config::cache)).
+    fn disk(&mut self, _now: Time, _request: DiskRequest) {}
 }
 
 /// The answer of [`Machine::poll`].
@@ -98,6 +103,8 @@ pub enum Event {
         /// Its payload.
         bytes: Bytes,
     },
+    /// The disk answers.
+    Disk(DiskAnswer),
     /// The application wants something.
     Command {
         /// The application's name for the request.
@@ -122,6 +129,13 @@ pub enum Command {
         /// Bootstrap servers, tried in turn.
         bootstrap: Vec<SocketAddr>,
     },
+    /// Viewer: go to another moment of the channel. Ends when its first block is
+    /// handed over, or another command takes its place.
+    Seek(Position),
+    /// Viewer: stand still.
+    Pause,
+    /// Viewer: go on where it stands; nothing is left out.
+    Play,
     /// DHT node: who announced himself under this key?
     LookUp {
         /// The key.
@@ -142,6 +156,20 @@ pub enum Command {
     Leave,
 }
 
+/// A moment of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Position {
+    /// The live edge.
+    Live,
+    /// So long before the live edge.
+    Ago(Duration),
+    /// A moment of stream time.
+    At(Time),
+    /// This many microseconds after, or before, the moment that is played.
+    By(i64),
+}
+
 /// What a viewer needs to join a channel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Join {
@@ -154,6 +182,64 @@ pub struct Join {
     /// What was remembered of this channel: enough to join without a
     /// bootstrap server.
     pub known: Option<(Channel, Vec<Member>)>,
+    /// Where to begin. Who begins in the past takes no part in the live mesh
+    /// until it goes there.
+    pub position: Position,
+}
+
+/// What a node wants of the disk: the program's part. It keeps files of one
+/// channel, the one that the node is in.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DiskRequest {
+    /// Keep a file. Answered by [`DiskAnswer::Stored`].
+    Store {
+        /// The file.
+        file: FileId,
+        /// Its blocks' frames, in order.
+        frames: Vec<Bytes>,
+    },
+    /// Read blocks of a file that was kept. Answered by [`DiskAnswer::Loaded`].
+    Load {
+        /// The request's name, to be given back.
+        load: LoadId,
+        /// The file.
+        file: FileId,
+        /// The first block.
+        first: Seq,
+        /// How many, at least one.
+        blocks: u32,
+    },
+    /// Forget a file. Not answered.
+    Delete {
+        /// The file.
+        file: FileId,
+    },
+}
+
+/// What the disk answers.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum DiskAnswer {
+    /// What the disk has kept of the channel since earlier runs. Told once, after
+    /// [`Notice::Channel`]; until then nothing is stored.
+    Found {
+        /// Each file, and its length in bytes.
+        files: Vec<(FileId, u64)>,
+    },
+    /// A file was kept, or was not.
+    Stored {
+        /// The file.
+        file: FileId,
+        /// Whether all of it is safe.
+        ok: bool,
+    },
+    /// Blocks were read.
+    Loaded {
+        /// The request.
+        load: LoadId,
+        /// Their frames one after another; `None` if they can't be had.
+        frames: Option<Bytes>,
+    },
 }
 
 /// The first bytes of a `Send`: a frame's header, or a small message whole.
@@ -200,6 +286,8 @@ pub enum Action {
         /// Whether to let the transport take what was sent before.
         flush: bool,
     },
+    /// Ask the disk for something.
+    Disk(DiskRequest),
     /// Hand a block to the player.
     Deliver(Delivery),
     /// Tell the application.
@@ -293,6 +381,8 @@ pub enum Refusal {
     Busy,
     /// The packet is longer than 65,507 bytes.
     PacketTooLong,
+    /// Another command took its place.
+    Replaced,
     /// The slot is full: the input is faster than `Config::max_block` allows.
     InputTooFast,
 }
@@ -309,6 +399,8 @@ pub enum Phase {
     Playing,
     /// A block is late; play-out waits for it.
     Stalled,
+    /// The viewer wants it to stand still.
+    Paused,
 }
 
 /// How the bootstrap server stands.
@@ -371,4 +463,11 @@ pub enum Warning {
     NoUpload,
     /// No partner has a way to the provider: it went away, or we are cut off.
     NoProvider,
+    /// A file is larger than the cache's quota, and was not kept.
+    SmallQuota {
+        /// The file's bytes.
+        file: u64,
+        /// The quota, in bytes.
+        quota: u64,
+    },
 }

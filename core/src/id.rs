@@ -17,6 +17,11 @@ pub struct DialId(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Ticket(pub u64);
 
+/// A request to read from the disk, named by the core; answered by
+/// [`DiskAnswer::Loaded`](crate::DiskAnswer::Loaded).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LoadId(pub u64);
+
 /// A node of the overlay: 16 random bytes, drawn when the node is made.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct NodeId(pub [u8; 16]);

@@ -2,8 +2,8 @@
 //!
 //! The core has no clock, no socket and no thread. A driver tells it what happened and when ([`Event`]), asks what
 //! to do ([`Machine::poll`]), and carries that out ([`Action`]). [`Node`](node::Node), a provider or a viewer, and
-//! [`Bootstrap`](bootstrap::Bootstrap), the server where they meet, are two [`Machine`]s. A bare node of the DHT,
-//! [`DhtNode`](dht::node::DhtNode), is the third. What nodes say to each other stands in `docs/PROTOCOL.md`.
+//! [`Bootstrap`](bootstrap::Bootstrap), the server where they meet, are the two [`Machine`]s. What nodes say to each
+//! other stands in `docs/PROTOCOL.md`.
 //!
 //! # The contract
 //!
@@ -203,6 +203,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod bootstrap;
+pub mod cache;
 pub mod config;
 pub mod dht;
 pub mod event;
@@ -217,8 +218,9 @@ pub mod stats;
 pub mod stream;
 pub mod time;
 pub mod timer;
+mod timeshift;
 pub mod wire;
 
 pub use event::*;
-pub use id::{ChannelId, DialId, LinkId, NodeId, Seq, SubStream, Ticket};
+pub use id::{ChannelId, DialId, LinkId, LoadId, NodeId, Seq, SubStream, Ticket};
 pub use time::Time;

@@ -31,6 +31,14 @@ impl Rng {
         ((u128::from(self.next_u64()) * n as u128) >> 64) as usize
     }
 
+    /// Another generator, for a part that draws on its own.
+    #[must_use]
+    pub fn fork(&mut self) -> Self {
+        let mut seed = [0; 32];
+        self.0.fill_bytes(&mut seed);
+        Self::new(seed)
+    }
+
     /// A fresh node id.
     pub fn node_id(&mut self) -> NodeId {
         let mut id = [0; 16];

@@ -63,6 +63,14 @@ pub struct Stats {
     pub control_sent: u64,
     /// Bytes received, of all kinds.
     pub bytes_received: u64,
+    /// Blocks of the past received, by source.
+    pub shift: Shift,
+    /// Blocks of the past sent.
+    pub past_sent: u64,
+    /// Files of the past kept here, now.
+    pub files: u32,
+    /// Bytes of these.
+    pub file_bytes: u64,
     /// Messages sent that come in a rhythm.
     pub rhythm: Rhythm,
     /// Sub-stream subscriptions served now.
@@ -85,6 +93,21 @@ pub struct Stats {
     pub reselections: u64,
     /// Peers that lost their connection for breaking the protocol.
     pub faults: u64,
+}
+
+/// Blocks of the past, each counted once (report Table 4-2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shift {
+    /// From another viewer, or from this node's own disk.
+    pub peer: u64,
+    /// From the provider, because they were needed within seconds.
+    pub emergency: u64,
+    /// From the provider, because those who should have them did not give them.
+    pub failed: u64,
+    /// From the provider, because nobody else was known to have them.
+    pub no_owner: u64,
+    /// Not at all.
+    pub lost: u64,
 }
 
 /// Messages sent whose number follows from time and partners alone, so that two

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use eddy_core::config::Config;
 use eddy_core::stream::channel::Name;
-use eddy_core::{DialId, Event, Join, LinkId, Machine as _, Output as Asked, Ticket, Time};
+use eddy_core::{
+    DialId, Event, Join, LinkId, Machine as _, Output as Asked, Position, Ticket, Time,
+};
 use eddy_sim::record::{Header, NodeKind, Recorder};
 use serde_json::Value;
 use support::{Encoder, Folder, Process};
@@ -155,7 +157,8 @@ fn the_first_difference_is_told() {
     let mut node = Recorder::new(node, &claimed, move |piece| sender.send(piece).is_ok());
     let server = ([10, 0, 0, 1], 7_400).into();
     let channel = Name::new("News").expect("a name");
-    let join = Join { bootstrap: vec![server], channel, key: None, known: None };
+    let join =
+        Join { bootstrap: vec![server], channel, key: None, known: None, position: Position::Live };
     let (link, dial) = (LinkId(0), Some(DialId(0)));
     for event in [
         Event::Command { ticket: Ticket(1), command: eddy_core::Command::Join(Box::new(join)) },

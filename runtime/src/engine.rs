@@ -11,7 +11,7 @@ use eddy_core::{Action, DialId, Event, Host, LinkId, Machine, Output, Time};
 
 use crate::buffer::ReadBuffer;
 use crate::clock::Clock;
-use crate::handle::{CAPACITY, Commands, Handle};
+use crate::handle::{CAPACITY, Given, Handle};
 use crate::link::{Link, Phase};
 use crate::net::{Net, Readiness, Stream};
 use crate::sockets::{canonical, native};
@@ -38,7 +38,7 @@ pub struct Engine<M, H, N: Net> {
     /// The address that the sockets are bound to.
     local: SocketAddr,
     handle: Handle,
-    commands: Commands,
+    given: Given,
     /// The latest time that the machine was told.
     told: Time,
     buffer: ReadBuffer,
@@ -59,7 +59,7 @@ impl<M: Machine, H: Host, N: Net> Engine<M, H, N> {
     /// the one that the machine's start time was read from; `waker` ends a
     /// sleep of the driver.
     pub fn new(net: N, local: SocketAddr, clock: Clock, machine: M, host: H, waker: Waker) -> Self {
-        let (handle, commands) = Handle::new(clock, waker);
+        let (handle, given) = Handle::new(clock, waker);
         Self {
             machine,
             host,
@@ -67,7 +67,7 @@ impl<M: Machine, H: Host, N: Net> Engine<M, H, N> {
             net,
             local,
             handle,
-            commands,
+            given,
             told: Time::ZERO,
             buffer: ReadBuffer::default(),
             links: BTreeMap::new(),
@@ -141,10 +141,10 @@ impl<M: Machine, H: Host, N: Net> Engine<M, H, N> {
         }
         // As many as the queue holds, so none that woke the driver is left.
         for _ in 0..CAPACITY {
-            let Ok((at, ticket, command)) = self.commands.try_recv() else { break };
+            let Ok((at, event)) = self.given.try_recv() else { break };
             // Clocks of two cores may differ by microseconds.
             self.told = self.told.max(at.min(self.clock.now()));
-            self.machine.handle(self.told, Event::Command { ticket, command });
+            self.machine.handle(self.told, event);
             self.drain();
         }
         let now = self.clock.now();
@@ -203,6 +203,7 @@ impl<M: Machine, H: Host, N: Net> Engine<M, H, N> {
             }
             Action::Deliver(delivery) => self.host.deliver(self.clock.now(), delivery),
             Action::Notify(notice) => self.host.notify(self.clock.now(), notice),
+            Action::Disk(request) => self.host.disk(self.clock.now(), request),
             _ => {}
         }
     }

@@ -6,65 +6,70 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::task::Waker;
 
-use eddy_core::{Command, Ticket, Time};
+use eddy_core::{Command, Event, Ticket, Time};
 
 use crate::Clock;
 
 /// Commands that may wait for the driver before [`Handle::command`] refuses.
 pub(crate) const CAPACITY: usize = 1024;
 
-/// A command, and when it was given.
-type Given = (Time, Ticket, Command);
-/// The driver's end of the queue.
-pub(crate) type Commands = Receiver<Given>;
+/// The driver's end of the queue: what was given, and when.
+pub(crate) type Given = Receiver<(Time, Event)>;
 
 /// Reaches a driver from any thread.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    queue: SyncSender<Given>,
+    queue: SyncSender<(Time, Event)>,
     clock: Clock,
     waker: Waker,
     ended: Arc<AtomicBool>,
 }
 
-/// The driver did not take this command: 1024 wait already, or it is stopped
-/// or dropped.
+/// The driver did not take this: 1024 commands and answers of the disk wait
+/// already, or it is stopped or dropped.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Full(pub Command);
+pub struct Full(pub Event);
 
 impl Handle {
     /// `waker` ends the driver's sleep.
-    pub(crate) fn new(clock: Clock, waker: Waker) -> (Self, Commands) {
-        let (queue, commands) = sync_channel(CAPACITY);
-        (Self { queue, clock, waker, ended: Arc::default() }, commands)
+    pub(crate) fn new(clock: Clock, waker: Waker) -> (Self, Given) {
+        let (queue, given) = sync_channel(CAPACITY);
+        (Self { queue, clock, waker, ended: Arc::default() }, given)
     }
 
-    /// Queues a command for the machine, which is told the time of this call.
-    /// Commands of one thread arrive in order.
+    /// Queues a command for the machine; see [`tell`](Self::tell).
     ///
     /// # Errors
     /// [`Full`] with the command: try again later, or drop it.
     pub fn command(&self, ticket: Ticket, command: Command) -> Result<(), Full> {
-        let queued = self.post(ticket, command);
-        self.waker.wake_by_ref();
-        queued
+        self.tell(Event::Command { ticket, command })
     }
 
-    /// Like [`command`](Self::command), but lets the driver sleep: the machine
+    /// Queues what the program has to say: a command, or an answer of the disk.
+    /// The machine is told the time of this call. What one thread says arrives
+    /// in order.
+    ///
+    /// # Errors
+    /// [`Full`] with the event: try again later, or drop it.
+    pub fn tell(&self, event: Event) -> Result<(), Full> {
+        self.post(event).inspect(|()| self.waker.wake_by_ref())
+    }
+
+    /// Like [`tell`](Self::tell), but lets the driver sleep: the machine
     /// hears of it when something else wakes the driver, or the queue is full.
     /// For a machine that has a deadline soon, as a provider has at the end of
     /// its slot.
     ///
     /// # Errors
-    /// [`Full`] with the command: try again later, or drop it.
-    pub fn post(&self, ticket: Ticket, command: Command) -> Result<(), Full> {
+    /// [`Full`] with the event: try again later, or drop it.
+    pub fn post(&self, event: Event) -> Result<(), Full> {
         if self.has_ended() {
-            return Err(Full(command));
+            return Err(Full(event));
         }
-        self.queue.try_send((self.clock.now(), ticket, command)).map_err(|e| {
+        self.queue.try_send((self.clock.now(), event)).map_err(|e| {
             self.waker.wake_by_ref();
             let (TrySendError::Full(given) | TrySendError::Disconnected(given)) = e;
-            Full(given.2)
+            Full(given.1)
         })
     }
 
@@ -83,7 +88,7 @@ impl Handle {
 
 impl fmt::Display for Full {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the driver takes no command: its queue is full or it is stopped")
+        f.write_str("the driver takes nothing: its queue is full or it is stopped")
     }
 }
 

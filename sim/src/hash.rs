@@ -45,6 +45,7 @@ fn digest(event: &Event) -> (u8, usize) {
         Event::Closed { .. } => (5, 0),
         Event::Datagram { bytes, .. } => (6, bytes.len()),
         Event::Command { .. } => (7, 0),
+        Event::Disk(_) => (8, 0),
         _ => (u8::MAX, 0),
     }
 }

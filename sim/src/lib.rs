@@ -37,6 +37,7 @@ pub mod bounds;
 mod check;
 mod clock;
 mod conn;
+mod disk;
 mod faults;
 pub mod fuzz;
 pub mod hand;
@@ -51,6 +52,7 @@ pub mod record;
 mod uplink;
 mod world;
 
+pub use disk::Disk;
 pub use latency::Rtt;
 pub use net::{Net, Sharing};
 pub use node::{NodeIx, Traffic};

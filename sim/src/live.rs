@@ -15,7 +15,7 @@ use eddy_core::stream::block::packets;
 use eddy_core::stream::channel::{Channel, ChannelSpec, Name};
 use eddy_core::stream::sign::{Signer, Verifier};
 use eddy_core::time::{Time, micros};
-use eddy_core::{Command, Delivery, Join, Notice, Seq};
+use eddy_core::{Command, Delivery, Join, Notice, Position, Seq};
 
 use crate::Rtt;
 use crate::bounds::{self, Bound};
@@ -266,6 +266,7 @@ impl<'a> Run<'a> {
             channel: self.channel.name().clone(),
             key: None,
             known: None,
+            position: Position::Live,
         };
         self.world.command(ix, Command::Join(Box::new(join)));
         self.world.reset_rate(ix, self.plan.resets);

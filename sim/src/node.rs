@@ -9,6 +9,7 @@ use eddy_core::{Event, LinkId, Machine, Ticket, Time};
 
 use crate::clock::Clock;
 use crate::conn::EndKey;
+use crate::disk::Disk;
 use crate::uplink::Uplink;
 
 /// A node of a world, by order of adding. A restarted node is a new one.
@@ -95,6 +96,7 @@ pub(crate) struct Node {
     /// Mean time to the reset of a connection.
     pub(crate) resets: Option<Duration>,
     pub(crate) traffic: Traffic,
+    pub(crate) disk: Option<Disk>,
     /// Polls of the machine since time last moved.
     pub(crate) polls: (Time, u32),
 }
@@ -127,6 +129,7 @@ impl Node {
             commands: 0,
             resets: None,
             traffic: Traffic::default(),
+            disk: None,
             polls: (Time::ZERO, 0),
         }
     }

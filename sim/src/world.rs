@@ -312,11 +312,13 @@ impl World {
                 let end = known.end;
                 self.close(end, flush);
             }
+            Action::Disk(request) => self.ask_disk(ix, request),
             Action::Deliver(delivery) => obs.delivered(self.now, ix, &delivery),
             Action::Notify(notice) => {
                 if let Notice::Ended { ticket, .. } = notice {
                     self.check_ended(ix, ticket);
                 }
+                self.channel_known(ix, &notice);
                 obs.notified(self.now, ix, &notice);
             }
             other => self.blame(ix, format_args!("an action this world does not know: {other:?}")),

@@ -14,7 +14,7 @@ use eddy_core::stream::block::packets;
 use eddy_core::stream::channel::{Channel, ChannelSpec, Name};
 use eddy_core::stream::sign::Signer;
 use eddy_core::{
-    BootstrapState, Command, Delivery, Host, Join, Machine, Notice, Seq, Ticket, Time,
+    BootstrapState, Command, Delivery, Host, Join, Machine, Notice, Position, Seq, Ticket, Time,
 };
 
 use crate::board::Shared;
@@ -127,6 +127,7 @@ impl Mesh {
             channel: channel().name().clone(),
             key: Some(signer().public()),
             known: None,
+            position: Position::Live,
         };
         scene.command(who, Command::Join(Box::new(join)))?;
         self.viewers.push(viewer.clone());

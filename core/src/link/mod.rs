@@ -40,6 +40,10 @@ pub(crate) enum Role {
     BlockIn(NodeId),
     /// Blocks go out to this partner.
     BlockOut(NodeId),
+    /// Past blocks come in, on request.
+    PastIn,
+    /// Past blocks go out, on request.
+    PastOut,
     /// A dial-back of the bootstrap server; nothing more to say.
     Probe,
     /// We are done with it: what still comes in is not read.
@@ -54,6 +58,8 @@ pub(crate) struct Link {
     pub(crate) dialled: bool,
     /// Who it was dialled for, until the other end has said who it is.
     pub(crate) peer: Option<NodeId>,
+    /// Where it can be dialled, by its own word.
+    pub(crate) peer_addr: Option<SocketAddr>,
     /// The other end has said hello.
     pub(crate) greeted: bool,
     pub(crate) since: Time,
@@ -75,6 +81,8 @@ pub(crate) struct Links {
     links: BTreeMap<LinkId, Link>,
     /// Links with something to send, served one after another.
     ready: VecDeque<LinkId>,
+    /// The same for the past, which goes out when nothing live can.
+    ready_past: VecDeque<LinkId>,
     /// Links to be read no longer, or again.
     reading: VecDeque<(LinkId, bool)>,
     arena: Arena,
@@ -117,6 +125,7 @@ impl Links {
             role,
             dialled: matches!(role, Role::Dialled(_)),
             peer: None,
+            peer_addr: None,
             greeted: false,
             since: now,
             partial: None,
@@ -189,6 +198,11 @@ impl Links {
     /// Since when something waits on this link, or in its transport.
     pub(crate) fn waiting_since(&self, id: LinkId) -> Option<Time> {
         self.links.get(&id)?.outbox.waiting_since()
+    }
+
+    /// Bytes of blocks that wait on a link.
+    pub(crate) fn queued(&self, id: LinkId) -> usize {
+        self.links.get(&id).map_or(usize::MAX, |l| l.outbox.block_bytes())
     }
 
     /// Credit comes back.
@@ -267,13 +281,18 @@ impl Links {
                 return Some(Action::SetRead { link, on });
             }
         }
-        while let Some(&id) = self.ready.front() {
+        loop {
+            let Some(&id) = self.ready.front() else {
+                // One at a time, so that what is live waits for one at most.
+                self.ready.push_back(self.ready_past.pop_front()?);
+                continue;
+            };
             if let Some(link) = self.links.get_mut(&id) {
                 if link.outbox.has_credit(config.send_window) {
                     if let Some(head) = link.outbox.pop_control(now) {
                         return Some(control(id, head, stats));
                     }
-                    let open = matches!(link.role, Role::BlockOut(_))
+                    let open = matches!(link.role, Role::BlockOut(_) | Role::PastOut)
                         && link.outbox.is_fluent(now, config.queue_limit)
                         && self.bucket.is_open(now);
                     if let Some(block) = open
@@ -291,7 +310,6 @@ impl Links {
             }
             self.ready.pop_front();
         }
-        None
     }
 
     /// When blocks held back by the upload cap may go on; `None` if none are.
@@ -315,7 +333,11 @@ impl Links {
             && link.role != Role::Closing
         {
             link.ready = true;
-            self.ready.push_back(id);
+            let ready = match link.role {
+                Role::PastOut => &mut self.ready_past,
+                _ => &mut self.ready,
+            };
+            ready.push_back(id);
         }
     }
 }

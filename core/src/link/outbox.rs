@@ -106,6 +106,10 @@ impl Outbox {
         }
     }
 
+    pub(super) fn block_bytes(&self) -> usize {
+        self.blocks.iter().map(|(block, _)| block.frame().len()).sum()
+    }
+
     pub(super) fn has_blocks(&self) -> bool {
         !self.blocks.is_empty()
     }

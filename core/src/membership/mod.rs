@@ -131,6 +131,11 @@ impl Membership {
         found
     }
 
+    /// The channel's provider, if it is known.
+    pub(crate) fn provider(&self) -> Option<Member> {
+        self.entries.values().map(|e| e.member).find(|m| m.provider)
+    }
+
     /// What is remembered of a member.
     pub(crate) fn get(&self, node: NodeId) -> Option<Member> {
         self.entries.get(&node).map(|e| e.member)

@@ -3,7 +3,7 @@
 
 use core::time::Duration;
 
-use crate::event::{Action, Answer, Fault, Notice};
+use crate::event::{Action, Fault, Notice};
 use crate::id::{LinkId, NodeId, Seq};
 use crate::link::Role;
 use crate::live::playout::Step;
@@ -17,8 +17,10 @@ const FUTURE: Duration = Duration::from_secs(5);
 
 impl Node {
     pub(super) fn on_block(&mut self, link: LinkId, block: Block) {
-        let Some(Role::BlockIn(node)) = self.links.get(link).map(|l| l.role) else {
-            return self.fault(link, Fault::Unexpected);
+        let node = match self.links.get(link).map(|l| l.role) {
+            Some(Role::BlockIn(node)) => node,
+            Some(Role::PastIn) => return self.on_past_block(link, block),
+            _ => return self.fault(link, Fault::Unexpected),
         };
         let (now, seq) = (self.now, block.seq());
         if let Some(p) = self.partners.get_mut(node) {
@@ -66,6 +68,14 @@ impl Node {
             self.news();
         }
         self.push_to_children(&block, sub, from);
+        let Some(stream) = &mut self.stream else { return };
+        let counts = self.keeper.is_some();
+        if let Some(file) = counts.then(|| stream.tally.arrived(&stream.channel, seq)).flatten() {
+            self.file_complete(file);
+        }
+        if self.stream.as_ref().is_some_and(|s| s.rewind.is_some()) {
+            self.take_past(block);
+        }
     }
 
     /// What a block's arrival tells: where the clock stands, how late blocks
@@ -120,13 +130,9 @@ impl Node {
             let step = stream.playout.poll(now, channel, buffer, clock, repair, &mut self.stats);
             match step {
                 Step::Deliver(delivery) => {
-                    if self.stats.startup.is_none() {
-                        self.stats.startup = Some(now.since(self.joined_at));
-                        if let Some((ticket, _)) = self.join.take() {
-                            let result = Ok(Answer::Done);
-                            let ended = Notice::Ended { ticket, result };
-                            self.actions.push_back(Action::Notify(ended));
-                        }
+                    if self.stats.startup.is_none() || self.live_ticket.is_some() {
+                        let ticket = self.live_ticket.take();
+                        self.begun(ticket);
                     }
                     self.actions.push_back(Action::Deliver(delivery));
                 }

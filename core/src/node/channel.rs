@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use crate::event::{Answer, BootstrapState, Fault, Join, Notice, Phase, Refusal};
+use crate::event::{Answer, BootstrapState, Fault, Join, Notice, Phase, Position, Refusal};
 use crate::id::{LinkId, Ticket};
 use crate::membership::Membership;
 use crate::membership::rendezvous::Rendezvous;
@@ -35,6 +35,7 @@ impl Node {
             return self.end(ticket, Err(Refusal::NoBootstrap));
         }
         self.joined_at = self.now;
+        self.join_dht(&join.bootstrap);
         self.rendezvous = Rendezvous::new(join.bootstrap.clone());
         self.join = Some((ticket, join));
         self.phase(Phase::Joining);
@@ -195,6 +196,7 @@ impl Node {
             self.drop_partner(node);
         }
         self.members = Membership::default();
+        self.leave_past();
         self.stream = None;
         for timer in [Timer::Start, Timer::Tick, Timer::Playout, Timer::Members] {
             self.timers.disarm(timer);
@@ -207,11 +209,15 @@ impl Node {
             return self.refuse_join(Refusal::WrongKey);
         }
         self.enter(channel);
+        let position = self.join.as_ref().map_or(Position::Live, |(_, join)| join.position);
+        self.stream.iter_mut().for_each(|s| s.wants_live = position == Position::Live);
         self.learn(members);
         self.arm(Timer::Start, self.now + self.config.request_timeout);
     }
 
     fn learn(&mut self, members: Vec<Member>) {
+        let addrs: Vec<SocketAddr> = members.iter().map(|m| m.addr).collect();
+        self.join_dht(&addrs);
         for member in members.into_iter().filter(|m| m.node != self.id) {
             self.members.add(self.now, &self.config, member);
         }

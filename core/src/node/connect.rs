@@ -45,6 +45,10 @@ impl Node {
                 None => return self.actions.push_back(Action::Close { link, flush: false }),
             },
             Some(Dial::BlockIn(_, token) | Dial::BlockOut(_, token)) => Purpose::Block(token),
+            Some(Dial::Past(_)) => match &self.stream {
+                Some(stream) => Purpose::TimeShift(stream.id),
+                None => return self.actions.push_back(Action::Close { link, flush: false }),
+            },
             // Nobody waits for it any more.
             None => return self.actions.push_back(Action::Close { link, flush: false }),
         };
@@ -74,6 +78,15 @@ impl Node {
                 };
                 self.attach(link, node, role);
             }
+            Dial::Past(addr) => {
+                let max = self.max_frame();
+                if let Some(l) = self.links.get_mut(link) {
+                    l.role = Role::PastIn;
+                    l.framer.set_max(max);
+                    l.framer.allow_blocks(true);
+                }
+                self.past_opened(link, addr);
+            }
         }
     }
 
@@ -89,6 +102,7 @@ impl Node {
                 }
                 self.tell(node, &Message::DialBack(token));
             }
+            Dial::Past(addr) => self.past_lost(addr),
             // Neither can reach the other: no blocks between us.
             Dial::BlockOut(node, _) => self.drop_partner(node),
         }
@@ -143,12 +157,18 @@ impl Node {
                 }
             }
             (
-                Role::Dialled(_) | Role::Bootstrap | Role::BlockIn(_) | Role::BlockOut(_),
+                Role::Dialled(_)
+                | Role::Bootstrap
+                | Role::BlockIn(_)
+                | Role::BlockOut(_)
+                | Role::PastIn,
                 Message::Refuse(refuse),
             ) => self.on_refuse(link, role, refuse),
             (Role::Control(node), Message::Refuse(refuse)) => self.on_refused_late(node, refuse),
             (Role::Bootstrap, message) => self.on_bootstrap_message(link, message),
             (Role::Control(node), message) => self.on_partner_message(link, node, message),
+            (Role::PastIn, message) => self.on_source_message(link, message),
+            (Role::PastOut, message) => self.on_time_shift_message(link, message),
             (Role::Probe, Message::Ping(n)) => self.say(link, &Message::Pong(n)),
             _ => self.fault(link, Fault::Unexpected),
         }
@@ -186,6 +206,18 @@ impl Node {
                 self.say(link, &Message::BufferMap(map));
                 self.offer_token(hello.node);
                 self.ping(hello.node);
+            }
+            Purpose::TimeShift(channel) => {
+                if self.stream.as_ref().is_none_or(|s| s.id != channel) {
+                    return self.refuse(link, Reason::Channel);
+                }
+                let addr = self.member_from(&hello, remote).addr;
+                if let Some(l) = self.links.get_mut(link) {
+                    l.role = Role::PastOut;
+                    l.peer_addr = Some(addr);
+                }
+                self.serving.open(link);
+                self.say_hello(link, hello.purpose, remote);
             }
             Purpose::Block(token) => match self.redeem(hello.node, token) {
                 Some(role) => {
@@ -229,6 +261,7 @@ impl Node {
                 }
                 self.block_link_open(link, node, role);
             }
+            Role::PastIn => {}
             _ => self.fault(link, Fault::Unexpected),
         }
     }
@@ -386,6 +419,12 @@ impl Node {
             }
             Role::BlockOut(node) if partner(node).is_some_and(|p| p.block_out == Some(link)) => {
                 self.block_out_lost(node);
+            }
+            Role::PastOut => self.serving.close(link),
+            Role::PastIn => {
+                if let Some(addr) = self.source_of(link) {
+                    self.past_lost(addr);
+                }
             }
             _ => {}
         }

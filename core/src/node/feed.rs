@@ -40,12 +40,7 @@ impl Node {
         if stream.buffer.is_some() || self.source.is_some() {
             return;
         }
-        // Who led us astray a moment ago has no say.
-        let heard = self.partners.iter().filter(|p| p.not_before <= self.now);
-        let mut newest: SmallVec<[Seq; 16]> =
-            heard.filter_map(|p| p.map.as_ref()?.newest()).collect();
-        newest.sort_unstable();
-        let Some(&middle) = newest.get(newest.len().saturating_sub(1) / 2) else {
+        let Some(newest) = self.newest_of_maps() else {
             if time_is_up {
                 self.arm(Timer::Start, self.now + self.config.request_timeout);
             }
@@ -53,12 +48,16 @@ impl Node {
         };
         let waiting = self.dials.values().any(|(d, _)| matches!(d, Dial::Partner(_)))
             || self.partners.iter().any(|p| p.map.is_none());
-        if !time_is_up && newest.len() < ENOUGH_MAPS && waiting {
+        let tells = |p: &&Partner| p.map.as_ref().is_some_and(|m| m.newest().is_some());
+        let heard = self.partners.iter().filter(|p| p.not_before <= self.now);
+        let told = heard.filter(tells).count();
+        if !time_is_up && told < ENOUGH_MAPS && waiting {
             return self.arm_by(Timer::Start, self.now + MAP_PATIENCE);
         }
+        if !stream.wants_live {
+            return self.start_in_past();
+        }
         let channel = &stream.channel;
-        let limit = middle.plus(channel.blocks_in(OUTLIER));
-        let newest = newest.into_iter().rfind(|n| *n <= limit).unwrap_or(middle);
         let offset = self.config.join_offset;
         let back = if offset.is_zero() { 0 } else { channel.blocks_in(offset) };
         // Nobody holds what came before the earliest window.
@@ -67,6 +66,20 @@ impl Node {
         let first = newest.minus(back).max(held.unwrap_or_default()).min(newest);
         self.timers.disarm(Timer::Start);
         self.begin(first);
+    }
+
+    /// The newest block that partners tell of; one far above the others' is not
+    /// believed.
+    pub(super) fn newest_of_maps(&self) -> Option<Seq> {
+        let channel = &self.stream.as_ref()?.channel;
+        // Who led us astray a moment ago has no say.
+        let heard = self.partners.iter().filter(|p| p.not_before <= self.now);
+        let mut newest: SmallVec<[Seq; 16]> =
+            heard.filter_map(|p| p.map.as_ref()?.newest()).collect();
+        newest.sort_unstable();
+        let middle = *newest.get(newest.len().saturating_sub(1) / 2)?;
+        let limit = middle.plus(channel.blocks_in(OUTLIER));
+        newest.into_iter().rfind(|n| *n <= limit)
     }
 
     fn begin(&mut self, first: Seq) {

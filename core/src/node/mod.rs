@@ -4,14 +4,18 @@
 //! One file a conversation: `connect` (links and their handshake), `channel`
 //! (the bootstrap server), `mesh` (partners), `feed` (the child side), `arrive`
 //! (blocks coming in), `mend` (gaps), `serve` (the parent side), `source` (the
-//! provider's input).
+//! provider's input), `rewind` (watching the past), `past` (serving it), `keep`
+//! (the cache and the DHT).
 
 mod arrive;
 mod channel;
 mod connect;
 mod feed;
+mod keep;
 mod mend;
 mod mesh;
+mod past;
+mod rewind;
 mod serve;
 mod source;
 
@@ -22,6 +26,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use crate::config::{Config, ConfigError};
+use crate::dht::{Dht, OpId};
 use crate::event::{
     Action, Answer, Command, Event, Fault, Join, Machine, Notice, Output, Phase, Refusal,
 };
@@ -43,9 +48,12 @@ use crate::stream::map::Path;
 use crate::stream::sign::{ChannelVerifier, Signer};
 use crate::time::Time;
 use crate::timer::TimerQueue;
+use crate::timeshift::serve::Serving;
 use crate::wire::frame::Incoming;
 use crate::wire::message::{Message, Token};
 
+use keep::{Keeper, Tally, Use};
+use rewind::Rewind;
 use source::Source;
 
 /// How often feeds and gaps are looked at.
@@ -86,6 +94,14 @@ enum Timer {
     Members,
     /// Leave although links are still open.
     Leave,
+    /// Look at what is missing of the past.
+    Rewind,
+    /// A block of the past is due.
+    Reel,
+    /// The DHT wants to be woken.
+    Dht,
+    /// The cache wants to be woken.
+    Cache,
 }
 
 /// Why a connection is being opened.
@@ -98,6 +114,8 @@ enum Dial {
     BlockIn(NodeId, Token),
     /// Blocks are to go out to this partner, who could not reach us.
     BlockOut(NodeId, Token),
+    /// Past blocks are to come from here.
+    Past(SocketAddr),
 }
 
 /// The node is leaving.
@@ -130,6 +148,12 @@ struct Stream {
     orphaned: Option<Time>,
     /// The first block that the player had not, when we had to begin again.
     played: Option<Seq>,
+    /// We take part in the live mesh.
+    wants_live: bool,
+    /// Blocks of each file that the live side holds.
+    tally: Tally,
+    /// We watch the past.
+    rewind: Option<Rewind>,
 }
 
 /// A provider or a viewer: a [`Machine`].
@@ -162,6 +186,13 @@ pub struct Node {
     crowded: Option<Time>,
     maps_sent: Time,
     map_round: u32,
+    dht: Option<Dht>,
+    /// What the operations of the DHT are for.
+    ops: BTreeMap<OpId, Use>,
+    keeper: Option<Keeper>,
+    serving: Serving,
+    /// The command that leads back to the live edge.
+    live_ticket: Option<Ticket>,
 }
 
 impl Node {
@@ -197,8 +228,17 @@ impl Node {
             crowded: None,
             maps_sent: now,
             map_round: 0,
+            dht: None,
+            ops: BTreeMap::new(),
+            keeper: None,
+            serving: Serving::default(),
+            live_ticket: None,
             config,
         };
+        if let Some(config) = node.config.dht {
+            let rng = node.rng.fork();
+            node.dht = Some(Dht::new(config, node.config.listen, rng, now));
+        }
         let config = &node.config;
         let periodic = [
             (Timer::Partners, config.map_interval),
@@ -246,6 +286,7 @@ impl Node {
             stream.clock = clock;
             stream.feeds = Feeds::new(now, s, Path { hops: 0, delay: 0 });
         }
+        node.join_dht(&bootstrap);
         node.rendezvous = Rendezvous::new(bootstrap);
         node.arm(Timer::Bootstrap, now);
         node.arm_slot();
@@ -294,8 +335,12 @@ impl Node {
             progress: self.now,
             orphaned: None,
             played: None,
+            wants_live: true,
+            tally: Tally::default(),
+            rewind: None,
             channel: channel.clone(),
         });
+        self.begin_keeping();
         self.notify(Notice::Channel(Box::new(channel)));
         self.arm(Timer::Members, self.now + Duration::from_secs(5));
         self.arm(Timer::Heartbeat, self.now + self.config.heartbeat);
@@ -316,6 +361,10 @@ impl Node {
             Timer::Review => self.review(),
             Timer::Upload => self.links.uncap(),
             Timer::Leave => self.left(),
+            Timer::Rewind => self.rewind_tick(),
+            Timer::Reel => self.reel(),
+            Timer::Dht => self.dht.iter_mut().for_each(|dht| dht.wake(self.now)),
+            Timer::Cache => self.wake_cache(),
             Timer::Stats => {
                 let stats = Box::new(self.stats());
                 self.notify(Notice::Stats(stats));
@@ -340,6 +389,9 @@ impl Node {
                 self.end(ticket, result.map(|()| Answer::Done));
             }
             Command::List { bootstrap } => self.on_list(ticket, bootstrap),
+            Command::Seek(position) => self.on_seek(ticket, position),
+            Command::Pause => self.on_pause(ticket),
+            Command::Play => self.on_play(ticket),
             Command::LookUp { .. } | Command::Announce { .. } => {
                 self.end(ticket, Err(Refusal::NotPossible));
             }
@@ -468,15 +520,23 @@ impl Machine for Node {
             Event::Opened { link, dial, remote } => self.on_opened(link, dial, remote),
             Event::DialFailed { dial } => self.on_dial_failed(dial),
             Event::Received { link, bytes } => self.on_received(link, &bytes),
-            Event::Flushed { link, bytes } => self.links.flushed(self.now, link, bytes),
+            Event::Flushed { link, bytes } => {
+                self.links.flushed(self.now, link, bytes);
+                self.past_flushed(link);
+            }
             Event::Closed { link } => self.on_closed(link),
             Event::Command { ticket, command } => self.on_command(ticket, command),
+            Event::Disk(answer) => self.on_disk(answer),
             // The UDP port belongs to the DHT.
-            Event::Datagram { .. } | Event::Wake => {}
+            Event::Datagram { from, bytes } => {
+                self.dht.iter_mut().for_each(|dht| dht.receive(self.now, from, &bytes));
+            }
+            Event::Wake => {}
         }
         while let Some(timer) = self.timers.pop_due(self.now) {
             self.on_timer(timer);
         }
+        self.keep();
     }
 
     fn poll(&mut self) -> Output {

@@ -143,6 +143,12 @@ impl BlockBuffer {
         Some(self.start.plus(held as u64))
     }
 
+    /// The first block held after this one, of any sub-stream.
+    pub fn first_held(&self, after: Seq) -> Option<Seq> {
+        let from = after.plus(1).max(self.start);
+        (from.0..self.end().0).map(Seq).find(|seq| self.holds(*seq))
+    }
+
     /// The held blocks of a sub-stream from `from` on, in order.
     pub fn held_from(&self, sub: SubStream, from: Seq) -> impl Iterator<Item = &Block> {
         let first = from.max(self.start).align(sub, self.sub_streams);

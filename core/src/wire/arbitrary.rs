@@ -14,8 +14,9 @@ use crate::stream::map::{BufferMap, MapEntry, Path};
 use crate::stream::sign::{PublicKey, Signature};
 use crate::wire::message::{
     HeartbeatReply, Hello, JoinReply, JoinRequest, ListRequest, MAX_CHANNELS, MAX_MEMBERS,
-    MAX_PULL, MAX_REFERRALS, Member, Message, Purpose, Reason, Refuse, Refused, Registration,
-    RegistrationResult, Subscribe, SubscribeReply, Token,
+    MAX_PULL, MAX_REFERRALS, MAX_TIME_SHIFT, Member, Message, Purpose, Reason, Refuse, Refused,
+    Registration, RegistrationResult, Subscribe, SubscribeReply, TimeShiftOthers, TimeShiftRefused,
+    TimeShiftRequest, Token,
 };
 
 /// Choices made by bytes, first to last. When these are used up, every further
@@ -117,7 +118,7 @@ impl<'a> Choices<'a> {
 
     /// Any message that keeps the limits of the wire.
     pub(super) fn message(&mut self) -> Message {
-        match self.below(23) {
+        match self.below(27) {
             0 => Message::Hello(self.hello()),
             1 => Message::Refuse(Refuse {
                 reason: self.reason(),
@@ -179,7 +180,21 @@ impl<'a> Choices<'a> {
             19 => Message::BlockLink(Token(self.u64())),
             20 => Message::DialBack(Token(self.u64())),
             21 => Message::Pull(self.list(MAX_PULL, Self::seq)),
-            _ => Message::DontHave(self.list(MAX_PULL, Self::seq)),
+            22 => Message::DontHave(self.list(MAX_PULL, Self::seq)),
+            23 => Message::TimeShiftRequest(TimeShiftRequest {
+                first: self.seq(),
+                blocks: 1 + self.below(MAX_TIME_SHIFT.into()) as u8,
+            }),
+            24 => Message::TimeShiftRefused(TimeShiftRefused {
+                first: self.seq(),
+                reason: self.reason(),
+                next: self.coin().then(|| self.seq()),
+            }),
+            25 => Message::TimeShiftCancel,
+            _ => Message::TimeShiftOthers(TimeShiftOthers {
+                seq: self.seq(),
+                others: self.list(MAX_REFERRALS, Self::addr),
+            }),
         }
     }
 
@@ -187,11 +202,12 @@ impl<'a> Choices<'a> {
         Hello {
             max_frame: self.u32(),
             node: NodeId(self.array()),
-            purpose: match self.below(4) {
+            purpose: match self.below(5) {
                 0 => Purpose::Bootstrap,
                 1 => Purpose::Control(ChannelId(self.array())),
                 2 => Purpose::Block(Token(self.u64())),
-                _ => Purpose::Probe,
+                3 => Purpose::Probe,
+                _ => Purpose::TimeShift(ChannelId(self.array())),
             },
             listen: self.addr(),
             observed: self.addr(),

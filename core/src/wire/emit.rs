@@ -14,8 +14,8 @@ use crate::stream::sign::PublicKey;
 use crate::wire::frame::MAX_CONTROL;
 use crate::wire::kind;
 use crate::wire::message::{
-    Hello, JoinReply, MAGIC, MAX_CHANNELS, MAX_MEMBERS, MAX_PULL, MAX_REFERRALS, Member, Message,
-    Purpose, Reason, RegistrationResult, VERSION,
+    Hello, JoinReply, MAGIC, MAX_CHANNELS, MAX_MEMBERS, MAX_PULL, MAX_REFERRALS, MAX_TIME_SHIFT,
+    Member, Message, Purpose, Reason, RegistrationResult, VERSION,
 };
 
 /// A buffer map's offset for a sub-stream of which the sender holds nothing.
@@ -70,6 +70,10 @@ fn kind_of(message: &Message) -> u8 {
         Message::DialBack(_) => kind::DIAL_BACK,
         Message::Pull(_) => kind::PULL,
         Message::DontHave(_) => kind::DONT_HAVE,
+        Message::TimeShiftRequest(_) => kind::TIME_SHIFT_REQUEST,
+        Message::TimeShiftRefused(_) => kind::TIME_SHIFT_REFUSED,
+        Message::TimeShiftCancel => kind::TIME_SHIFT_CANCEL,
+        Message::TimeShiftOthers(_) => kind::TIME_SHIFT_OTHERS,
     }
 }
 
@@ -141,6 +145,20 @@ impl Body<'_> {
             Message::Pull(seqs) | Message::DontHave(seqs) => {
                 self.list(seqs, MAX_PULL, |body, seq| body.u64(seq.0));
             }
+            Message::TimeShiftRequest(request) => {
+                self.u64(request.first.0);
+                self.u8(request.blocks.clamp(1, MAX_TIME_SHIFT));
+            }
+            Message::TimeShiftRefused(refused) => {
+                self.u64(refused.first.0);
+                self.u8(reason_code(refused.reason));
+                self.option(refused.next, |body, seq| body.u64(seq.0));
+            }
+            Message::TimeShiftCancel => {}
+            Message::TimeShiftOthers(others) => {
+                self.u64(others.seq.0);
+                self.list(&others.others, MAX_REFERRALS, |body, addr| body.addr(*addr));
+            }
         }
     }
 
@@ -160,6 +178,10 @@ impl Body<'_> {
                 self.u64(token.0);
             }
             Purpose::Probe => self.u8(4),
+            Purpose::TimeShift(channel) => {
+                self.u8(5);
+                self.bytes(&channel.0);
+            }
         }
         self.addr(hello.listen);
         self.addr(hello.observed);

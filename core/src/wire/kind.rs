@@ -1,6 +1,5 @@
 //! Type bytes of frames, in groups: 0x0_ connection, 0x1_ bootstrap,
-//! 0x2_ partnership, 0x3_ time-shift (reserved; its request is the report's
-//! M7), 0x4_ blocks, 0x5_ tickets (reserved). A type that is not listed here
+//! 0x2_ partnership, 0x3_ time-shift, 0x4_ blocks, 0x5_ tickets (reserved). A type that is not listed here
 //! is skipped.
 
 pub use crate::stream::block::BLOCK_KIND as BLOCK;
@@ -53,3 +52,12 @@ pub const DIAL_BACK: u8 = 0x27;
 pub const PULL: u8 = 0x28;
 /// [`DontHave`](super::message::Message::DontHave).
 pub const DONT_HAVE: u8 = 0x29;
+
+/// [`TimeShiftRequest`](super::message::Message::TimeShiftRequest).
+pub const TIME_SHIFT_REQUEST: u8 = 0x30;
+/// [`TimeShiftRefused`](super::message::Message::TimeShiftRefused).
+pub const TIME_SHIFT_REFUSED: u8 = 0x31;
+/// [`TimeShiftCancel`](super::message::Message::TimeShiftCancel).
+pub const TIME_SHIFT_CANCEL: u8 = 0x32;
+/// [`TimeShiftOthers`](super::message::Message::TimeShiftOthers).
+pub const TIME_SHIFT_OTHERS: u8 = 0x33;

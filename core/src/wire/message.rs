@@ -26,6 +26,9 @@ pub const MAX_MEMBERS: usize = 20;
 pub const MAX_REFERRALS: usize = 4;
 /// Blocks that one pull asks for, at most.
 pub const MAX_PULL: usize = 64;
+/// Blocks that one time-shift request asks for, at most: a second of the
+/// shortest blocks.
+pub const MAX_TIME_SHIFT: u8 = 50;
 /// Channels in one list reply, at most.
 pub const MAX_CHANNELS: usize = 100;
 
@@ -86,6 +89,15 @@ pub enum Message {
     Pull(SmallVec<[Seq; 8]>),
     /// I do not have these blocks.
     DontHave(SmallVec<[Seq; 8]>),
+
+    /// Send me these past blocks, in order (report M7).
+    TimeShiftRequest(TimeShiftRequest),
+    /// From here on I cannot serve your request.
+    TimeShiftRefused(TimeShiftRefused),
+    /// Forget what I asked for on this connection.
+    TimeShiftCancel,
+    /// Others who asked me lately for this part of the past.
+    TimeShiftOthers(TimeShiftOthers),
 }
 
 /// What a connection is for.
@@ -100,6 +112,8 @@ pub enum Purpose {
     Block(Token),
     /// The bootstrap server tries whether this node can be dialled.
     Probe,
+    /// Past blocks of this channel, on request.
+    TimeShift(ChannelId),
 }
 
 /// First on every connection, both ways. The one who accepts repeats the
@@ -268,4 +282,34 @@ pub struct Refused {
     pub retry_after: Duration,
     /// Others to try.
     pub referrals: SmallVec<[Member; MAX_REFERRALS]>,
+}
+
+/// Send me these past blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeShiftRequest {
+    /// The first one.
+    pub first: Seq,
+    /// How many: 1 to [`MAX_TIME_SHIFT`].
+    pub blocks: u8,
+}
+
+/// A time-shift request is refused, or the rest of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeShiftRefused {
+    /// The first block that does not come.
+    pub first: Seq,
+    /// Why: [`Reason::NoSource`] if it is not here, [`Reason::Full`] if there is
+    /// no upload to spare.
+    pub reason: Reason,
+    /// The first block after it that is here.
+    pub next: Option<Seq>,
+}
+
+/// Others who asked for a part of the past.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimeShiftOthers {
+    /// A block of that part.
+    pub seq: Seq,
+    /// Where they can be dialled.
+    pub others: SmallVec<[SocketAddr; MAX_REFERRALS]>,
 }

@@ -27,8 +27,9 @@ use crate::wire::emit::{MAP_PATHS, MAP_REPLY, MEMBER_CONNECTABLE, MEMBER_PROVIDE
 use crate::wire::kind;
 use crate::wire::message::{
     HeartbeatReply, Hello, JoinReply, JoinRequest, ListRequest, MAGIC, MAX_CHANNELS, MAX_MEMBERS,
-    MAX_PULL, MAX_REFERRALS, Member, Message, Purpose, Reason, Refuse, Refused, Registration,
-    RegistrationResult, Subscribe, SubscribeReply, Token, VERSION,
+    MAX_PULL, MAX_REFERRALS, MAX_TIME_SHIFT, Member, Message, Purpose, Reason, Refuse, Refused,
+    Registration, RegistrationResult, Subscribe, SubscribeReply, TimeShiftOthers, TimeShiftRefused,
+    TimeShiftRequest, Token, VERSION,
 };
 
 /// Why a body is not the message that its type byte promises.
@@ -114,6 +115,10 @@ pub fn message(kind: u8, body: &[u8]) -> Result<Option<Message>, ParseError> {
         kind::DIAL_BACK => Message::DialBack(whole(token, body)?),
         kind::PULL => Message::Pull(whole(|i| list(i, MAX_PULL, seq), body)?),
         kind::DONT_HAVE => Message::DontHave(whole(|i| list(i, MAX_PULL, seq), body)?),
+        kind::TIME_SHIFT_REQUEST => Message::TimeShiftRequest(whole(time_shift_request, body)?),
+        kind::TIME_SHIFT_REFUSED => Message::TimeShiftRefused(whole(time_shift_refused, body)?),
+        kind::TIME_SHIFT_CANCEL => whole(|i| Ok((i, Message::TimeShiftCancel)), body)?,
+        kind::TIME_SHIFT_OTHERS => Message::TimeShiftOthers(whole(time_shift_others, body)?),
         _ => return Ok(None),
     };
     Ok(Some(message))
@@ -149,6 +154,7 @@ fn purpose(i: &[u8]) -> Parsed<'_, Purpose> {
         2 => map(channel_id, Purpose::Control).parse(i),
         3 => map(token, Purpose::Block).parse(i),
         4 => Ok((i, Purpose::Probe)),
+        5 => map(channel_id, Purpose::TimeShift).parse(i),
         _ => meaningless(),
     }
 }
@@ -271,6 +277,27 @@ fn subscribe_reply(i: &[u8]) -> Parsed<'_, SubscribeReply> {
     let (i, retry_after) = millis(i)?;
     let (i, referrals) = list(i, MAX_REFERRALS, member)?;
     Ok((i, SubscribeReply { sub, result: Err(Refused { reason, retry_after, referrals }) }))
+}
+
+fn time_shift_request(i: &[u8]) -> Parsed<'_, TimeShiftRequest> {
+    let (i, first) = seq(i)?;
+    let (i, blocks) = verify(be_u8, |n| *n <= MAX_TIME_SHIFT).parse(i)?;
+    if blocks == 0 {
+        return meaningless();
+    }
+    Ok((i, TimeShiftRequest { first, blocks }))
+}
+
+fn time_shift_refused(i: &[u8]) -> Parsed<'_, TimeShiftRefused> {
+    let (i, (first, reason, more)) = (seq, map_opt(be_u8, reason_of), boolean).parse(i)?;
+    let (i, next) = cond(more, seq).parse(i)?;
+    Ok((i, TimeShiftRefused { first, reason, next }))
+}
+
+fn time_shift_others(i: &[u8]) -> Parsed<'_, TimeShiftOthers> {
+    let (i, seq) = seq(i)?;
+    let (i, others) = list(i, MAX_REFERRALS, addr)?;
+    Ok((i, TimeShiftOthers { seq, others }))
 }
 
 fn reason_of(code: u8) -> Option<Reason> {
@@ -441,13 +468,13 @@ mod tests {
         }
 
         fn garbage_is_refused_or_means_something(kind: u8, body: Vec<u8>) -> () {
-            check::any_body(kind % 0x30, &body);
+            check::any_body(kind % 0x40, &body);
         }
     }
 
     #[test]
     fn types_not_listed_are_skipped() {
-        for kind in [0x00, 0x06, 0x18, 0x2a, 0x30, 0x50, 0xff] {
+        for kind in [0x00, 0x06, 0x18, 0x2a, 0x34, 0x50, 0xff] {
             assert_eq!(message(kind, &[1, 2, 3]), Ok(None));
         }
     }
@@ -478,6 +505,8 @@ mod tests {
         assert_eq!(message(kind::CHANNEL_LIST, &[0, 65]), Err(ParseError::Limit));
         assert_eq!(message(kind::REFUSE, &[2, 1, 5]), Err(ParseError::Limit));
         assert_eq!(message(kind::UNSUBSCRIBE, &[32]), Err(ParseError::Limit));
+        let request = [0, 0, 0, 0, 0, 0, 0, 0, MAX_TIME_SHIFT + 1];
+        assert_eq!(message(kind::TIME_SHIFT_REQUEST, &request), Err(ParseError::Limit));
         let map = [0, 0, 0, 0, 0, 0, 0, 0, 0, 33];
         assert_eq!(message(kind::BUFFER_MAP, &map), Err(ParseError::Limit));
     }
@@ -486,6 +515,7 @@ mod tests {
     fn values_without_meaning_are_refused() {
         let bad: &[(u8, &[u8])] = &[
             (kind::REGISTRATION_REPLY, &[4]),
+            (kind::TIME_SHIFT_REQUEST, &[0; 9]),
             (kind::JOIN_REPLY, &[3]),
             (kind::REFUSE, &[0, 1, 0]),
             (kind::SUBSCRIBE_REPLY, &[0, 8, 0, 0, 0, 0, 0]),

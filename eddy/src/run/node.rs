@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use eddy_core::{Command, Delivery, Host, Machine, Notice, Ticket, Time};
+use eddy_core::{Command, Delivery, Event, Host, Machine, Notice, Ticket, Time};
 use eddy_runtime_mio::{Clock, Full, Handle, Sockets};
 
 use crate::cli::Runtime;
@@ -218,13 +218,14 @@ impl<H: Host + Send + 'static> Running<H> {
     }
 
     /// Gives a command, waiting for room in the queue if there is none.
-    pub(super) fn command(&self, ticket: Ticket, mut command: Command) {
+    pub(super) fn command(&self, ticket: Ticket, command: Command) {
         let until = Instant::now() + LEAVE_WITHIN;
-        while let Err(Full(back)) = self.handle.command(ticket, command) {
+        let mut event = Event::Command { ticket, command };
+        while let Err(Full(back)) = self.handle.tell(event) {
             if self.thread.is_finished() || Instant::now() >= until {
                 return;
             }
-            command = back;
+            event = back;
             thread::sleep(ROOM);
         }
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use eddy_core::config::Config;
 use eddy_core::node::Node;
 use eddy_core::stream::channel::Channel;
-use eddy_core::{Command, Host, Notice, Refusal, Seq, Ticket, Time};
+use eddy_core::{Command, Event, Host, Notice, Refusal, Seq, Ticket, Time};
 use eddy_runtime_mio::{Full, Handle};
 use serde::Serialize;
 use tracing::{error, info, warn};
@@ -225,15 +225,15 @@ impl Feed {
         let run = move || {
             let mut ticket = PACKETS;
             let end = source.run(&stopped, |packet| {
-                let mut command = Command::Publish(packet);
+                let mut event = Event::Command { ticket, command: Command::Publish(packet) };
                 // The node wakes by itself at the end of the slot. While its
                 // queue is full the input's own buffer holds what comes.
-                while let Err(Full(back)) = node.post(ticket, command) {
+                while let Err(Full(back)) = node.post(event) {
                     if stopped.load(Ordering::Relaxed) {
                         return ControlFlow::Break(());
                     }
                     waited.fetch_add(1, Ordering::Relaxed);
-                    command = back;
+                    event = back;
                     thread::sleep(BUSY);
                 }
                 ticket = Ticket(ticket.0 + 1);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use eddy_core::config::{Config, PlayoutDelay};
 use eddy_core::stream::channel::Channel;
 use eddy_core::wire::message::Member;
-use eddy_core::{Command, Delivery, Host, Join, Notice, Phase, Refusal, Time};
+use eddy_core::{Command, Delivery, Host, Join, Notice, Phase, Position, Refusal, Time};
 use eddy_runtime_mio::Clock;
 use eddy_sim::record::{Header, NodeKind};
 use tracing::{info, warn};
@@ -51,8 +51,13 @@ pub fn viewer(
     let known = state.known(&own.channel);
     let known = known.filter(|(channel, _)| key.is_none_or(|key| key == channel.key()));
     let remembers = known.is_some();
-    let join =
-        Join { bootstrap: own.bootstrap.resolve()?, channel: own.channel.clone(), key, known };
+    let join = Join {
+        bootstrap: own.bootstrap.resolve()?,
+        channel: own.channel.clone(),
+        key,
+        known,
+        position: Position::Live,
+    };
     let ground = Ground::bind(global.runtime, &global.listen)?;
     let config = Config { listen: ground.reachable_at(global)?, ..config(own) };
     let (made_by, node) = (MADE_BY.into(), NodeKind::Viewer);

@@ -11,7 +11,7 @@ use eddy_core::rng::node_seed;
 use eddy_core::stream::channel::{Channel, ChannelSpec, Name};
 use eddy_core::stream::sign::{Signer, Verifier};
 use eddy_core::wire::check::Choices;
-use eddy_core::{Action, Command, Join, Machine, Time};
+use eddy_core::{Action, Command, Join, Machine, Position, Time};
 
 use super::watch::{Watch, Who, packet};
 use crate::hand::bent::{altered, bent, boast, is_block};
@@ -161,7 +161,13 @@ impl Scenario {
     fn join(&mut self, ix: NodeIx, c: &mut Choices<'_>) {
         let key = c.coin().then(|| self.channel.key());
         let channel = self.channel.name().clone();
-        let join = Join { bootstrap: vec![addr(SERVER)], channel, key, known: None };
+        let join = Join {
+            bootstrap: vec![addr(SERVER)],
+            channel,
+            key,
+            known: None,
+            position: Position::Live,
+        };
         self.world.command(ix, Command::Join(Box::new(join)));
     }
 

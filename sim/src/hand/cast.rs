@@ -13,7 +13,7 @@ use eddy_core::stream::channel::{Channel, ChannelSpec, Name};
 use eddy_core::stream::map::{BufferMap, MapEntry, Path};
 use eddy_core::stream::sign::Signer;
 use eddy_core::wire::message::{Member, Message, Purpose, SubscribeReply, Token};
-use eddy_core::{Command, Join, NodeId, Seq, SubStream, Time};
+use eddy_core::{Command, Join, NodeId, Position, Seq, SubStream, Time};
 
 use super::Hand;
 use super::words::hello;
@@ -79,6 +79,7 @@ pub fn join() -> Join {
         channel: channel().name().clone(),
         key: Some(channel().key()),
         known: None,
+        position: Position::Live,
     }
 }
 

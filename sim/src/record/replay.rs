@@ -105,6 +105,7 @@ mod tests {
     use crate::record::{AnyNode, Header, NodeKind, Recorder, end_mark};
     use crate::{Net, Rtt, START, World};
     use bytes::Bytes;
+    use eddy_core::Position;
     use eddy_core::config::Config;
     use eddy_core::node::Node;
     use eddy_core::stream::channel::{Channel, ChannelSpec, Name};
@@ -187,7 +188,8 @@ mod tests {
             world.command(provider, Command::Publish(packet));
             for viewer in viewers.into_iter().filter(|_| n == 50) {
                 let (bootstrap, channel) = (servers.clone(), channel().name().clone());
-                let join = Join { bootstrap, channel, key: None, known: None };
+                let join =
+                    Join { bootstrap, channel, key: None, known: None, position: Position::Live };
                 world.command(viewer, Command::Join(Box::new(join)));
             }
         }

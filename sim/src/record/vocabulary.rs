@@ -1,11 +1,15 @@
 //! The core's vocabulary as bytes: configuration, events, commands.
 
+use eddy_core::cache::{CacheConfig, Caps, Defects, Strategy};
 use eddy_core::config::{Config, PlayoutDelay, Reselection};
-use eddy_core::dht::Key;
+use eddy_core::dht::{DhtConfig, Key};
 use eddy_core::stream::channel::{Channel, ChannelSpec, Name};
+use eddy_core::stream::file::FileId;
 use eddy_core::stream::sign::{PublicKey, Verifier};
 use eddy_core::wire::message::Member;
-use eddy_core::{Command, DialId, Event, Join, LinkId, NodeId, Ticket, Time};
+use eddy_core::{
+    Command, DialId, DiskAnswer, Event, Join, LinkId, LoadId, NodeId, Position, Ticket, Time,
+};
 
 use super::codec::{Coded, Malformed, Source};
 
@@ -98,13 +102,48 @@ fields!(Config {
     initial_streams,
     max_upload,
     queue_limit,
+    shift_window,
+    emergency,
+    cache,
+    dht,
     max_links,
     max_links_per_address,
     send_window,
     handshake,
     retry,
 });
-fields!(Join { bootstrap, channel, key, known });
+fields!(CacheConfig {
+    strategy,
+    replicas,
+    spares,
+    quota,
+    largest_file,
+    max_age,
+    record_life,
+    republish,
+    recheck,
+    count_after,
+    rank_step,
+    back_off,
+    caps,
+    lookups,
+    fetches,
+    watched,
+});
+fields!(Caps { per_address, per_network });
+fields!(Defects {
+    off_by_one,
+    double_count,
+    lost_updates,
+    no_error_path,
+    raw_size,
+    owners_yield,
+    stale_owners,
+    random_caching,
+});
+fields!(DhtConfig { network, hardened, read_only, id });
+fields!(FileId { start });
+fields!(Join { bootstrap, channel, key, known, position });
 fields!(Member { node, addr, connectable, provider, age });
 
 variants!(Event, "an event of an unknown kind" {
@@ -116,6 +155,23 @@ variants!(Event, "an event of an unknown kind" {
     5 => Closed { link: link },
     6 => Datagram { from: from, bytes: bytes },
     7 => Command { ticket: ticket, command: command },
+    8 => Disk { 0: answer },
+});
+variants!(DiskAnswer, "an unknown answer of the disk" {
+    0 => Found { files: files },
+    1 => Stored { file: file, ok: ok },
+    2 => Loaded { load: load, frames: frames },
+});
+variants!(Position, "an unknown kind of position" {
+    0 => Live {},
+    1 => Ago { 0: ago },
+    2 => At { 0: at },
+    3 => By { 0: by },
+});
+variants!(Strategy, "an unknown strategy of caching" {
+    0 => Rank {},
+    1 => Report { 0: defects },
+    2 => Everything {},
 });
 variants!(Command, "a command of an unknown kind" {
     0 => Join { 0: join },
@@ -124,6 +180,9 @@ variants!(Command, "a command of an unknown kind" {
     3 => Leave {},
     4 => LookUp { key: key },
     5 => Announce { key: key, port: port, life: life },
+    6 => Seek { 0: position },
+    7 => Pause {},
+    8 => Play {},
 });
 variants!(Reselection, "an unknown rule of reselection" {
     0 => Inequalities { own: own, partner: partner },
@@ -136,7 +195,7 @@ variants!(PlayoutDelay, "an unknown play-out delay" {
     3 => None {},
 });
 
-numbered!(DialId, Key, LinkId, NodeId, PublicKey, Ticket);
+numbered!(DialId, Key, LinkId, LoadId, NodeId, PublicKey, Ticket);
 
 impl Coded for Time {
     fn put(&self, out: &mut Vec<u8>) {
@@ -264,14 +323,53 @@ pub(super) mod tests {
         .unwrap()
     }
 
+    fn position(g: &mut Gen) -> Position {
+        match u8::arbitrary(g) % 4 {
+            0 => Position::Live,
+            1 => Position::Ago(Duration::arbitrary(g)),
+            2 => Position::At(Time::from_micros(u64::arbitrary(g))),
+            _ => Position::By(i64::arbitrary(g)),
+        }
+    }
+
+    fn file(g: &mut Gen) -> FileId {
+        FileId { start: u64::arbitrary(g) }
+    }
+
+    fn answer(g: &mut Gen) -> DiskAnswer {
+        match u8::arbitrary(g) % 3 {
+            0 => DiskAnswer::Found { files: list(g, |g| (file(g), u64::arbitrary(g))) },
+            1 => DiskAnswer::Stored { file: file(g), ok: bool::arbitrary(g) },
+            _ => DiskAnswer::Loaded { load: LoadId(u64::arbitrary(g)), frames: option(g, payload) },
+        }
+    }
+
+    fn cache(g: &mut Gen) -> CacheConfig {
+        let caps = Caps { per_address: Option::arbitrary(g), per_network: Option::arbitrary(g) };
+        let defects = Defects { raw_size: bool::arbitrary(g), ..Defects::published() };
+        let strategies = [Strategy::Rank, Strategy::Report(defects), Strategy::Everything];
+        CacheConfig {
+            strategy: *g.choose(&strategies).unwrap(),
+            quota: u64::arbitrary(g),
+            max_age: Option::arbitrary(g),
+            record_life: Duration::arbitrary(g),
+            caps,
+            ..CacheConfig::default()
+        }
+    }
+
     fn command(g: &mut Gen) -> Command {
-        match u8::arbitrary(g) % 6 {
+        match u8::arbitrary(g) % 9 {
             0 => Command::Join(Box::new(Join {
                 bootstrap: list(g, address),
                 channel: name(g),
                 key: option(g, key),
                 known: option(g, |g| (channel(g), list(g, member))),
+                position: position(g),
             })),
+            5 => Command::Seek(position(g)),
+            6 => Command::Pause,
+            7 => Command::Play,
             1 => Command::Publish(payload(g)),
             2 => Command::List { bootstrap: list(g, address) },
             3 => Command::LookUp { key: Key(bytes(g)) },
@@ -287,7 +385,7 @@ pub(super) mod tests {
     impl Arbitrary for Any<Event> {
         fn arbitrary(g: &mut Gen) -> Self {
             let (link, dial) = (LinkId(u64::arbitrary(g)), DialId(u64::arbitrary(g)));
-            Self(match u8::arbitrary(g) % 8 {
+            Self(match u8::arbitrary(g) % 9 {
                 0 => Event::Wake,
                 1 => {
                     let dial = option(g, |_| dial);
@@ -298,6 +396,7 @@ pub(super) mod tests {
                 4 => Event::Flushed { link, bytes: usize::arbitrary(g) },
                 5 => Event::Closed { link },
                 6 => Event::Datagram { from: address(g), bytes: payload(g) },
+                7 => Event::Disk(answer(g)),
                 _ => Event::Command { ticket: Ticket(u64::arbitrary(g)), command: command(g) },
             })
         }
@@ -343,6 +442,15 @@ pub(super) mod tests {
                 initial_streams: u8::arbitrary(g),
                 max_upload: Option::arbitrary(g),
                 queue_limit: d(g),
+                shift_window: d(g),
+                emergency: d(g),
+                cache: option(g, cache),
+                dht: option(g, |g| DhtConfig {
+                    network: option(g, bytes),
+                    hardened: bool::arbitrary(g),
+                    read_only: bool::arbitrary(g),
+                    id: option(g, |g| Key(bytes(g))),
+                }),
                 max_links: usize::arbitrary(g),
                 max_links_per_address: usize::arbitrary(g),
                 send_window: usize::arbitrary(g),

@@ -14,7 +14,7 @@ use eddy_core::stats::Stats;
 use eddy_core::stream::channel::{Channel, ChannelError, ChannelSpec, Name};
 use eddy_core::stream::sign::Signer;
 use eddy_core::{
-    BootstrapState, Command, Delivery, Host, Join, Machine, NodeId, Notice, Phase, Time,
+    BootstrapState, Command, Delivery, Host, Join, Machine, NodeId, Notice, Phase, Position, Time,
 };
 use tracing::{error, warn};
 
@@ -142,6 +142,7 @@ impl<'a> Swarm<'a> {
             channel: self.channel.name().clone(),
             key: Some(self.channel.key()),
             known: None,
+            position: Position::Live,
         };
         self.add(name, Some(viewer.id()), ground, viewer, Some(checked))?;
         if let Some(part) = self.nodes.last() {

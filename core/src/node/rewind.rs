@@ -1,0 +1,461 @@
+//! Watching the past: leaping to it and back, pausing, fetching and playing it.
+
+use alloc::collections::BTreeMap;
+use core::net::SocketAddr;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::event::{Action, Answer, DiskRequest, Fault, Notice, Phase, Position, Refusal};
+use crate::id::{LinkId, LoadId, Seq, Ticket};
+use crate::live::playout::{Playout, Step};
+use crate::node::keep::Tally;
+use crate::node::{Dial, Node, TICK, Timer};
+use crate::partnership::Partner;
+use crate::stream::block::Block;
+use crate::stream::buffer::{BlockBuffer, Inserted};
+use crate::stream::file::FileId;
+use crate::time::Time;
+use crate::timeshift::fetch::{Ask, Asks, Class, Fetch, View};
+use crate::timeshift::reel::Reel;
+use crate::wire::message::{Message, TimeShiftRequest};
+
+/// Our own disk as a source: no node has this address.
+const DISK: SocketAddr =
+    SocketAddr::new(core::net::IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED), 0);
+
+/// A viewer's stay in the past.
+#[derive(Debug)]
+pub(super) struct Rewind {
+    pub(super) buffer: BlockBuffer,
+    reel: Reel,
+    fetch: Fetch,
+    tally: Tally,
+    doors: BTreeMap<SocketAddr, LinkId>,
+    /// What the disk reads for us.
+    loads: BTreeMap<LoadId, Seq>,
+    next_load: u64,
+    /// The command that led here, until its first block is handed over.
+    ticket: Option<Ticket>,
+}
+
+impl Node {
+    pub(super) fn on_seek(&mut self, ticket: Ticket, position: Position) {
+        if self.source.is_some() {
+            return self.end(ticket, Err(Refusal::NotPossible));
+        }
+        let Some(edge) = self.live_edge() else {
+            return self.end(ticket, Err(Refusal::NotPossible));
+        };
+        let Some(stream) = &self.stream else { return };
+        let seq = self.moment(position, edge);
+        // What is not older than a live viewer's own delay is live.
+        let live = edge.minus(stream.channel.blocks_in(self.config.join_offset));
+        if seq >= live { self.go_live(ticket) } else { self.leap(Some(ticket), seq) }
+    }
+
+    /// The join asked for a moment of the past, and enough is known to go there.
+    pub(super) fn start_in_past(&mut self) {
+        self.timers.disarm(Timer::Start);
+        let Some(edge) = self.live_edge() else { return };
+        let position = self.join.as_ref().map_or(Position::Live, |(_, join)| join.position);
+        if self.stream.as_ref().is_some_and(|s| s.rewind.is_none()) {
+            let seq = self.moment(position, edge);
+            self.leap(None, seq);
+        }
+    }
+
+    /// The block at a position.
+    fn moment(&self, position: Position, edge: Seq) -> Seq {
+        let Some(stream) = &self.stream else { return edge };
+        let channel = &stream.channel;
+        channel.seq_at(match position {
+            Position::Live => Time::LAST,
+            Position::Ago(ago) => channel.slot_start(edge) - ago,
+            Position::At(at) => at,
+            Position::By(by) => channel.slot_start(self.played().unwrap_or(edge)).offset(by),
+        })
+    }
+
+    /// The block that the player gets next.
+    fn played(&self) -> Option<Seq> {
+        let stream = self.stream.as_ref()?;
+        stream.rewind.as_ref().map(|r| r.reel.next()).or(stream.playout.next())
+    }
+
+    /// Starts to watch the past at a block.
+    fn leap(&mut self, ticket: Option<Ticket>, seq: Seq) {
+        self.end_leap();
+        let told = match self.stream.as_mut().and_then(|s| s.rewind.as_mut()) {
+            Some(rewind) => rewind.fetch.leap(),
+            None => SmallVec::new(),
+        };
+        for addr in told {
+            self.tell_source(addr, &Message::TimeShiftCancel);
+        }
+        let Some(stream) = &mut self.stream else { return };
+        let channel = &stream.channel;
+        let room = self.config.shift_window + channel.file() * 2;
+        let buffer = BlockBuffer::new(seq, channel.sub_streams(), channel.blocks_in(room));
+        let reel = Reel::new(&self.config, seq);
+        let before = stream.rewind.take();
+        let (fetch, doors, next_load) =
+            before.map_or_else(Default::default, |r| (r.fetch, r.doors, r.next_load));
+        let (tally, loads) = (Tally::default(), BTreeMap::new());
+        stream.rewind =
+            Some(Rewind { buffer, reel, fetch, tally, doors, loads, next_load, ticket });
+        // What the live side remembers need not be fetched.
+        let held: SmallVec<[Block; 16]> = match &stream.buffer {
+            Some(live) => (seq.0..live.end().0).filter_map(|s| live.get(Seq(s)).cloned()).collect(),
+            None => SmallVec::new(),
+        };
+        stream.playout = Playout::new(&self.config);
+        self.timers.disarm(Timer::Playout);
+        for block in held {
+            self.take_past(block);
+        }
+        self.phase(Phase::Buffering);
+        self.rewind_tick();
+    }
+
+    /// Goes to the live edge.
+    fn go_live(&mut self, ticket: Ticket) {
+        self.end_leap();
+        self.leave_past();
+        let Some(stream) = &mut self.stream else { return };
+        stream.wants_live = true;
+        self.live_ticket = Some(ticket);
+        match &stream.buffer {
+            // The live side went on beside the past.
+            Some(buffer) => {
+                let back = stream.channel.blocks_in(self.config.join_offset);
+                let first = buffer.end().minus(back).max(buffer.start());
+                stream.playout = Playout::new(&self.config);
+                stream.playout.start_at(first);
+                self.phase(Phase::Buffering);
+                self.play();
+            }
+            None => self.try_start(true),
+        }
+    }
+
+    /// The command that led to where we were is not answered yet: it never will be.
+    fn end_leap(&mut self) {
+        let rewind = self.stream.as_mut().and_then(|s| s.rewind.as_mut());
+        let ticket = rewind.and_then(|r| r.ticket.take()).or(self.live_ticket.take());
+        if let Some(ticket) = ticket {
+            self.end(ticket, Err(Refusal::Replaced));
+        }
+    }
+
+    /// Ends the stay in the past.
+    pub(super) fn leave_past(&mut self) {
+        let Some(rewind) = self.stream.as_mut().and_then(|s| s.rewind.take()) else { return };
+        self.timers.disarm(Timer::Rewind);
+        self.timers.disarm(Timer::Reel);
+        for link in rewind.doors.into_values() {
+            self.close(link, false);
+        }
+    }
+
+    pub(super) fn on_pause(&mut self, ticket: Ticket) {
+        let Some(next) = self.played() else {
+            return self.end(ticket, Err(Refusal::NotPossible));
+        };
+        if self.source.is_some() {
+            return self.end(ticket, Err(Refusal::NotPossible));
+        }
+        if self.stream.as_ref().is_some_and(|s| s.rewind.is_none()) {
+            self.leap(None, next);
+        }
+        let rewind = self.stream.as_mut().and_then(|s| s.rewind.as_mut());
+        rewind.into_iter().for_each(|r| r.reel.pause());
+        self.timers.disarm(Timer::Reel);
+        self.phase(Phase::Paused);
+        self.end(ticket, Ok(Answer::Done));
+    }
+
+    pub(super) fn on_play(&mut self, ticket: Ticket) {
+        if let Some(rewind) = self.stream.as_mut().and_then(|s| s.rewind.as_mut()) {
+            rewind.reel.play();
+            self.reel();
+        }
+        self.end(ticket, Ok(Answer::Done));
+    }
+
+    /// Asks for what is missing of the past.
+    pub(super) fn rewind_tick(&mut self) {
+        let Some((provider, edge)) = self.live_edge().map(|edge| (self.provider_addr(), edge))
+        else {
+            return self.arm(Timer::Rewind, self.now + TICK * 4);
+        };
+        self.arm(Timer::Rewind, self.now + TICK);
+        let now = self.now;
+        let mut rng = self.rng.clone();
+        let asks = self.with_view(provider, edge, |fetch, view| fetch.plan(now, view, &mut rng));
+        self.rng = rng;
+        self.carry_out(asks);
+    }
+
+    /// Hands a part of us to the fetching side.
+    fn with_view(
+        &mut self,
+        provider: Option<SocketAddr>,
+        edge: Seq,
+        act: impl FnOnce(&mut Fetch, &View<'_>) -> Asks,
+    ) -> Asks {
+        let now = self.now;
+        let Some(stream) = &mut self.stream else { return Asks::new() };
+        let Some(rewind) = &mut stream.rewind else { return Asks::new() };
+        let Rewind { buffer, reel, fetch, .. } = rewind;
+        let (channel, partners, keeper) = (&stream.channel, &self.partners, &self.keeper);
+        let end = reel.next().plus(channel.blocks_in(self.config.shift_window)).min(edge);
+        let in_memory = |first: Seq, end: Seq| {
+            let holds = |p: &&Partner| {
+                let Some(map) = &p.map else { return false };
+                let Some(newest) = map.newest() else { return false };
+                // Its window goes on with the stream.
+                let start = p.reach(now, map.start, channel.block());
+                !p.member.provider && first >= start && end.minus(1) <= newest
+            };
+            let held = partners.iter().filter(holds).map(|p| p.member.addr);
+            let disk = keeper.as_ref().and_then(|k| k.bytes(FileId::of(channel, first)));
+            held.chain(disk.map(|_| DISK)).collect()
+        };
+        let view = View {
+            channel,
+            buffer,
+            next: reel.next(),
+            end,
+            emergency: self.config.emergency,
+            provider,
+            due: &|seq| reel.due(channel, seq),
+            partners: &in_memory,
+        };
+        act(fetch, &view)
+    }
+
+    fn carry_out(&mut self, asks: Asks) {
+        for ask in asks {
+            match ask {
+                Ask::LookUp(start) => self.find_owners(FileId { start }),
+                Ask::Dial(DISK) => self.source_open(DISK),
+                Ask::Dial(addr) => {
+                    self.dial(Dial::Past(addr), addr);
+                }
+                Ask::Request { of: DISK, first, end } => self.load_own(first, end),
+                Ask::Request { of, first, end } => {
+                    let blocks = end.0.saturating_sub(first.0).min(255) as u8;
+                    let request = TimeShiftRequest { first, blocks };
+                    self.tell_source(of, &Message::TimeShiftRequest(request));
+                }
+                Ask::GiveUp { first, end } => {
+                    let rewind = self.stream.as_mut().and_then(|s| s.rewind.as_mut());
+                    if let Some(rewind) = rewind {
+                        (first.0..end.0).for_each(|seq| rewind.buffer.give_up(Seq(seq)));
+                    }
+                    self.reel();
+                }
+                Ask::Close(addr) => {
+                    let rewind = self.stream.as_mut().and_then(|s| s.rewind.as_mut());
+                    if let Some(link) = rewind.and_then(|r| r.doors.remove(&addr)) {
+                        self.close(link, false);
+                    }
+                }
+            }
+        }
+    }
+
+    fn tell_source(&mut self, addr: SocketAddr, message: &Message) {
+        let rewind = self.stream.as_ref().and_then(|s| s.rewind.as_ref());
+        if let Some(link) = rewind.and_then(|r| r.doors.get(&addr)).copied() {
+            self.say(link, message);
+        }
+    }
+
+    /// A connection to a source of the past stands.
+    pub(super) fn past_opened(&mut self, link: LinkId, addr: SocketAddr) {
+        let Some(rewind) = self.stream.as_mut().and_then(|s| s.rewind.as_mut()) else {
+            return self.close(link, false);
+        };
+        rewind.doors.insert(addr, link);
+        self.source_open(addr);
+    }
+
+    fn source_open(&mut self, addr: SocketAddr) {
+        let Some(edge) = self.live_edge() else { return };
+        let (now, provider) = (self.now, self.provider_addr());
+        let asks = self.with_view(provider, edge, |fetch, view| fetch.opened(now, addr, view));
+        self.carry_out(asks);
+    }
+
+    /// A source of the past is gone, or could not be reached.
+    pub(super) fn past_lost(&mut self, addr: SocketAddr) {
+        let now = self.now;
+        if let Some(rewind) = self.stream.as_mut().and_then(|s| s.rewind.as_mut()) {
+            rewind.doors.remove(&addr);
+            rewind.fetch.closed(now, addr);
+            self.arm_by(Timer::Rewind, now);
+        }
+    }
+
+    /// Whose link this is.
+    pub(super) fn source_of(&self, link: LinkId) -> Option<SocketAddr> {
+        let rewind = self.stream.as_ref()?.rewind.as_ref()?;
+        rewind.doors.iter().find(|(_, l)| **l == link).map(|(addr, _)| *addr)
+    }
+
+    pub(super) fn on_source_message(&mut self, link: LinkId, message: Message) {
+        let Some(addr) = self.source_of(link) else { return self.close(link, false) };
+        let (now, provider) = (self.now, self.provider_addr());
+        let Some(stream) = &mut self.stream else { return };
+        let Some(rewind) = &mut stream.rewind else { return };
+        match message {
+            Message::TimeShiftRefused(refused) => {
+                rewind.fetch.refused(now, &stream.channel, addr, &refused, provider);
+                self.arm_by(Timer::Rewind, now);
+            }
+            Message::TimeShiftOthers(others) => {
+                let file = FileId::of(&stream.channel, others.seq);
+                rewind.fetch.found(file.start, &others.others, false);
+            }
+            _ => self.fault(link, Fault::Unexpected),
+        }
+    }
+
+    /// A block of the past came from a source.
+    pub(super) fn on_past_block(&mut self, link: LinkId, block: Block) {
+        let Some(addr) = self.source_of(link) else { return };
+        let Some(stream) = &self.stream else { return };
+        let Some(rewind) = &stream.rewind else { return };
+        let seq = block.seq();
+        if rewind.buffer.holds(seq) {
+            self.stats.duplicates += 1;
+        } else if !rewind.buffer.is_missing(seq)
+            || !rewind.fetch.expects(&stream.channel, seq, addr)
+        {
+            self.stats.unwanted += 1;
+        } else if !stream.verifier.block(seq, &block.payload(), &block.signature()) {
+            self.stats.forged += 1;
+            let rewind = self.stream.as_mut().and_then(|s| s.rewind.as_mut());
+            rewind.into_iter().for_each(|r| r.fetch.cheated(addr));
+            self.fault(link, Fault::Forged);
+        } else {
+            self.past_arrived(block, addr);
+        }
+    }
+
+    /// A good block of the past that was missing.
+    fn past_arrived(&mut self, block: Block, from: SocketAddr) {
+        let (now, provider) = (self.now, self.provider_addr());
+        let Some(stream) = &mut self.stream else { return };
+        let Some(rewind) = &mut stream.rewind else { return };
+        let class = rewind.fetch.arrived(now, &stream.channel, block.seq(), from, provider);
+        *match class {
+            Class::Peer => &mut self.stats.shift.peer,
+            Class::Emergency => &mut self.stats.shift.emergency,
+            Class::Failed => &mut self.stats.shift.failed,
+            Class::NoOwner => &mut self.stats.shift.no_owner,
+        } += 1;
+        self.take_past(block);
+    }
+
+    /// A block of the past, from wherever, if it is wanted.
+    pub(super) fn take_past(&mut self, block: Block) {
+        let Some(stream) = &mut self.stream else { return };
+        let Some(rewind) = &mut stream.rewind else { return };
+        let seq = block.seq();
+        let end = rewind.reel.next().plus(stream.channel.blocks_in(self.config.shift_window));
+        if seq >= end || rewind.buffer.insert(block) != Inserted::New {
+            return;
+        }
+        if let Some(file) = rewind.tally.arrived(&stream.channel, seq) {
+            self.file_complete(file);
+        }
+        self.reel();
+    }
+
+    fn load_own(&mut self, first: Seq, end: Seq) {
+        let Some(stream) = &mut self.stream else { return };
+        let Some(rewind) = &mut stream.rewind else { return };
+        let file = FileId::of(&stream.channel, first);
+        let blocks = end.0.saturating_sub(first.0) as u32;
+        // Names of these go down, those of requests by others up.
+        rewind.next_load += 1;
+        let load = LoadId(u64::MAX - rewind.next_load);
+        rewind.loads.insert(load, first);
+        self.actions.push_back(Action::Disk(DiskRequest::Load { load, file, first, blocks }));
+    }
+
+    /// Our own disk has read for us.
+    pub(super) fn on_own_loaded(&mut self, load: LoadId, frames: Option<Bytes>) {
+        let rewind = self.stream.as_mut().and_then(|s| s.rewind.as_mut());
+        let Some(first) = rewind.and_then(|r| r.loads.remove(&load)) else { return };
+        let blocks = frames.map_or_else(Default::default, |f| self.checked(first, f));
+        if blocks.is_empty() {
+            self.spoilt(first);
+            return self.past_lost(DISK);
+        }
+        for block in blocks {
+            self.past_arrived(block, DISK);
+        }
+    }
+
+    /// Owners of a file were found.
+    pub(super) fn owners_found(&mut self, file: FileId, owners: &[SocketAddr], over: bool) {
+        let own = self.dht.as_ref().and_then(crate::dht::Dht::external);
+        let own = own.map(|own| SocketAddr::new(own.ip(), self.config.listen.port()));
+        let others: SmallVec<[SocketAddr; 16]> =
+            owners.iter().copied().filter(|addr| Some(*addr) != own).collect();
+        if let Some(rewind) = self.stream.as_mut().and_then(|s| s.rewind.as_mut()) {
+            rewind.fetch.found(file.start, &others, over);
+            self.arm_by(Timer::Rewind, self.now);
+        }
+    }
+
+    /// Hands over what is due of the past.
+    pub(super) fn reel(&mut self) {
+        let now = self.now;
+        loop {
+            let Some(stream) = &mut self.stream else { return };
+            let Some(rewind) = &mut stream.rewind else { return };
+            match rewind.reel.poll(now, &stream.channel, &rewind.buffer, &mut self.stats) {
+                Step::Deliver(delivery) => {
+                    let ticket = rewind.ticket.take();
+                    self.actions.push_back(Action::Deliver(delivery));
+                    self.begun(ticket);
+                }
+                Step::Lost(_) => {}
+                Step::Enter(phase) => self.notify(Notice::Phase(phase)),
+                Step::Wait(Some(at)) => return self.arm(Timer::Reel, at),
+                Step::Wait(None) => return self.timers.disarm(Timer::Reel),
+            }
+        }
+    }
+
+    /// The first block is handed over after a join, or a leap.
+    pub(super) fn begun(&mut self, ticket: Option<Ticket>) {
+        if self.stats.startup.is_none() {
+            self.stats.startup = Some(self.now.since(self.joined_at));
+        }
+        let join = self.join.take().map(|(ticket, _)| ticket);
+        for ticket in join.into_iter().chain(ticket) {
+            self.end(ticket, Ok(Answer::Done));
+        }
+    }
+
+    /// The newest block that anybody can have, as far as we know.
+    fn live_edge(&self) -> Option<Seq> {
+        let stream = self.stream.as_ref()?;
+        if stream.clock.stream(self.now).is_some() {
+            return Some(stream.horizon(self.now).minus(1));
+        }
+        self.newest_of_maps()
+    }
+
+    /// Where the provider can be dialled.
+    fn provider_addr(&self) -> Option<SocketAddr> {
+        let partner = self.partners.iter().find(|p| p.member.provider).map(|p| p.member.addr);
+        partner.or_else(|| self.members.provider().map(|m| m.addr))
+    }
+}

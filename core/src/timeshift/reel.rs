@@ -1,0 +1,143 @@
+//! Play-out of the past: at the pace of stream time, from a moment of the
+//! viewer's choice.
+
+use core::time::Duration;
+
+use crate::config::Config;
+use crate::event::{Delivery, Phase};
+use crate::id::Seq;
+use crate::live::playout::Step;
+use crate::stats::Stats;
+use crate::stream::buffer::BlockBuffer;
+use crate::stream::channel::Channel;
+use crate::time::{Time, signed_micros};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The viewer wants it to stand still.
+    Paused,
+    /// Waiting for enough to begin with.
+    Buffering,
+    /// A slot starts here this many microseconds after it started at the provider.
+    Playing(i64),
+    /// The next block is late since then.
+    Stalled(Time),
+}
+
+/// Where a viewer stands in the past, and how it moves on.
+#[derive(Debug)]
+pub(crate) struct Reel {
+    next: Seq,
+    state: State,
+    start_buffer: Duration,
+    give_up: Duration,
+}
+
+impl Reel {
+    /// Plays from `next` on, once there is enough.
+    pub(crate) fn new(config: &Config, next: Seq) -> Self {
+        let Config { start_buffer, give_up, .. } = *config;
+        Self { next, state: State::Buffering, start_buffer, give_up }
+    }
+
+    /// The next block to play.
+    pub(crate) fn next(&self) -> Seq {
+        self.next
+    }
+
+    /// Stands still until [`play`](Self::play).
+    pub(crate) fn pause(&mut self) {
+        self.state = State::Paused;
+    }
+
+    /// Goes on after a pause; nothing is left out.
+    pub(crate) fn play(&mut self) {
+        if self.state == State::Paused {
+            self.state = State::Buffering;
+        }
+    }
+
+    /// When a block is due; `None` while there is no hurry yet.
+    pub(crate) fn due(&self, channel: &Channel, seq: Seq) -> Option<Time> {
+        match self.state {
+            State::Playing(offset) => Some(channel.slot_start(seq).offset(offset)),
+            State::Stalled(since) => {
+                Some(since + channel.slot_start(seq).since(channel.slot_start(self.next)))
+            }
+            State::Paused | State::Buffering => None,
+        }
+    }
+
+    /// What to do now; ask again after every step, and when a block came.
+    pub(crate) fn poll(
+        &mut self,
+        now: Time,
+        channel: &Channel,
+        buffer: &BlockBuffer,
+        stats: &mut Stats,
+    ) -> Step {
+        if self.state == State::Paused {
+            return Step::Wait(None);
+        }
+        let next = self.next;
+        if !buffer.is_missing(next) && !buffer.holds(next) {
+            return self.skip_to(next.plus(1), channel, stats);
+        }
+        match self.state {
+            State::Paused => Step::Wait(None),
+            State::Buffering | State::Stalled(_) if self.is_ready(channel, buffer) => {
+                stats.late += u64::from(self.state != State::Buffering);
+                self.state = State::Playing(now.diff_micros(channel.slot_start(next)));
+                Step::Enter(Phase::Playing)
+            }
+            State::Buffering => Step::Wait(None),
+            State::Playing(offset) => {
+                let due = channel.slot_start(next).offset(offset);
+                if now < due {
+                    return Step::Wait(Some(due));
+                }
+                let Some(block) = buffer.get(next) else {
+                    self.state = State::Stalled(now);
+                    return Step::Enter(Phase::Stalled);
+                };
+                let payload = block.payload();
+                stats.due += 1;
+                stats.on_time += 1;
+                stats.payload += payload.len() as u64;
+                self.next = next.plus(1);
+                let slot = channel.slot_start(next);
+                Step::Deliver(Delivery { seq: next, due: Some(due), slot, payload })
+            }
+            State::Stalled(since) => {
+                let over = since + self.give_up;
+                let mut later = (1..buffer.capacity()).map(|n| next.plus(n));
+                match later.find(|seq| buffer.holds(*seq)) {
+                    Some(held) if now >= over => self.skip_to(held, channel, stats),
+                    _ => Step::Wait((now < over).then_some(over)),
+                }
+            }
+        }
+    }
+
+    fn is_ready(&self, channel: &Channel, buffer: &BlockBuffer) -> bool {
+        (0..channel.blocks_in(self.start_buffer)).all(|n| {
+            let seq = self.next.plus(n);
+            n > 0 && !buffer.is_missing(seq) || buffer.holds(seq)
+        })
+    }
+
+    /// Leaves out what will not come. Its time is left out with it: nobody
+    /// wants to watch a gap.
+    fn skip_to(&mut self, until: Seq, channel: &Channel, stats: &mut Stats) -> Step {
+        let gone = until.0.saturating_sub(self.next.0);
+        stats.due += gone;
+        stats.lost += gone;
+        stats.shift.lost += gone;
+        if let State::Playing(offset) = &mut self.state {
+            let gap = channel.slot_start(until).since(channel.slot_start(self.next));
+            *offset = offset.saturating_sub(signed_micros(gap));
+        }
+        self.next = until;
+        Step::Lost(until.minus(1))
+    }
+}
