@@ -292,8 +292,7 @@ impl Scenario {
             return self.run(Duration::from_secs(1));
         }
         // A budget that an overload halved grows again only as children ask.
-        let limited = self.watch.upload(self.provider) < u64::MAX;
-        let heal = if limited { HEAL * 2 } else { HEAL };
+        let heal = if self.has_mesh() { HEAL } else { HEAL * 2 };
         for _ in 0..heal.as_secs() {
             self.run(Duration::from_secs(1));
             self.watch.look_for_cycles(&self.world);
@@ -308,16 +307,19 @@ impl Scenario {
         self.config.max_links > 2 * (self.viewers.len() + 1)
     }
 
-    /// Whether the provider can feed all viewers, or a mesh of them can: one
-    /// in which nobody is weak or cut off.
+    /// Whether the provider can feed all viewers, or a mesh of them can.
     fn has_upload(&self) -> bool {
-        let provider = self.watch.upload(self.provider);
+        self.has_mesh() || self.watch.upload(self.provider) >= PLENTY * self.viewers.len() as u64
+    }
+
+    /// Whether viewers can feed each other: all know enough of them, and nobody
+    /// is weak or cut off.
+    fn has_mesh(&self) -> bool {
         let strong = |ix: &NodeIx| self.watch.upload(*ix) >= PLENTY;
-        let mesh = provider >= 2 * PLENTY
-            && self.config.partners >= MESH
+        self.watch.upload(self.provider) >= 2 * PLENTY
+            && self.config.partners.min(self.config.members) >= MESH
             && self.watch.is_open()
-            && self.viewers.iter().all(strong);
-        mesh || provider >= PLENTY * self.viewers.len() as u64
+            && self.viewers.iter().all(strong)
     }
 
     /// Everybody leaves: every ticket ends, and every connection.
