@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use eddy_core::stream::block::BLOCK_HEADER;
 use eddy_core::stream::channel::Channel;
 use eddy_core::stream::file::FileId;
+use eddy_core::stream::sign::SIGNATURE_LEN;
 use eddy_core::{DiskAnswer, DiskRequest, Event, Notice};
 
 use crate::node::NodeIx;
@@ -30,12 +32,12 @@ impl Disk {
         self.files.iter().map(move |(file, frames)| (*file, length(frames)))
     }
 
-    /// Spoils a byte of every block that it holds.
+    /// Spoils a byte of the signature of every block that it holds.
     pub fn spoil(&mut self) {
         for frame in self.files.values_mut().flatten() {
             let mut bytes = BytesMut::from(&frame[..]);
-            if let Some(last) = bytes.last_mut() {
-                *last ^= 1;
+            if let Some(byte) = bytes.get_mut(BLOCK_HEADER - SIGNATURE_LEN) {
+                *byte ^= 1;
             }
             *frame = bytes.freeze();
         }

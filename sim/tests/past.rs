@@ -162,8 +162,124 @@ fn what_went_by_is_played_from_other_viewers() {
     let late = it.viewer(Position::Ago(SECOND * 60));
     it.run(SECOND * 50);
     let blocks = it.assert_whole(late, live[0]);
-    println!("{blocks} blocks, {:?}", it.stats(late));
-    println!("provider {:?}", it.stats(it.provider));
-    println!("live {:?}", it.stats(live[0]));
-    assert!(blocks >= 45 * 25, "{blocks}");
+    assert!(blocks >= 48 * 25, "{blocks} blocks in 50 s");
+    let stats = it.stats(late);
+    assert!(stats.startup.unwrap() < SECOND * 3 / 2, "{:?}", stats.startup);
+    assert_eq!((stats.shift.emergency, stats.shift.failed, stats.shift.lost), (0, 0, 0));
+    assert!(stats.shift.peer >= blocks as u64, "{:?}", stats.shift);
+    assert_eq!(it.stats(it.provider).past_sent, 0);
+}
+
+#[test]
+fn the_past_plays_on_when_the_provider_is_gone() {
+    let mut it = Channels::new();
+    let live: Vec<NodeIx> = (0..8).map(|_| it.viewer(Position::Live)).collect();
+    it.run(SECOND * 60);
+    let late = it.viewer(Position::Ago(SECOND * 50));
+    it.run(SECOND * 5);
+    it.world.kill(it.provider);
+    it.run(SECOND * 40);
+    let blocks = it.assert_whole(late, live[0]);
+    assert!(blocks >= 43 * 25, "{blocks} blocks in 45 s");
+}
+
+#[test]
+fn a_moment_before_the_beginning_is_the_beginning() {
+    let mut it = Channels::new();
+    let live = it.viewer(Position::Live);
+    it.run(SECOND * 30);
+    let late = it.viewer(Position::Ago(SECOND * 3_600));
+    it.run(SECOND * 15);
+    let blocks = it.assert_whole(late, live);
+    assert!(blocks >= 8 * 25, "{blocks} blocks in 15 s, {:?}", it.stats(late));
+}
+
+#[test]
+fn a_pause_costs_nothing_however_long() {
+    for pause in [5, 60] {
+        let mut it = Channels::new();
+        let live: Vec<NodeIx> = (0..6).map(|_| it.viewer(Position::Live)).collect();
+        it.run(SECOND * 20);
+        let before = it.handed(live[1]).len();
+        it.world.command(live[1], Command::Pause);
+        it.run(SECOND);
+        let paused = it.handed(live[1]).len();
+        assert!(paused <= before + 13, "it went on for {} blocks", paused - before);
+        it.run(SECOND * pause);
+        assert_eq!(it.handed(live[1]).len(), paused);
+        it.world.command(live[1], Command::Play);
+        it.run(SECOND * 20);
+        let blocks = it.assert_whole(live[1], live[0]);
+        assert!(blocks >= paused + 18 * 25, "{} blocks in 20 s", blocks - paused);
+    }
+}
+
+#[test]
+fn live_is_the_live_edge_within_a_second() {
+    let mut it = Channels::new();
+    let live: Vec<NodeIx> = (0..6).map(|_| it.viewer(Position::Live)).collect();
+    it.run(SECOND * 40);
+    let late = it.viewer(Position::Ago(SECOND * 30));
+    it.run(SECOND * 5);
+    for viewer in [late, live[1]] {
+        let back = it.world.command(viewer, Command::Seek(Position::By(-20_000_000)));
+        it.run(SECOND * 2);
+        let old = it.handed(viewer).last().unwrap().0;
+        let edge = it.handed(live[0]).last().unwrap().0;
+        assert!(old.plus(15 * 25) < edge, "{old:?} is not long before {edge:?}");
+        let forth = it.world.command(viewer, Command::Seek(Position::Live));
+        it.run(SECOND);
+        let (now, edge) =
+            (it.handed(viewer).last().unwrap().0, it.handed(live[0]).last().unwrap().0);
+        assert!(now.plus(25) >= edge, "{now:?} is not near {edge:?}");
+        let open: Vec<_> = it.world.open_tickets(viewer).collect();
+        assert!(!open.contains(&back) && !open.contains(&forth), "{open:?} never ended (C10)");
+    }
+}
+
+#[test]
+fn a_leap_takes_the_place_of_the_one_before() {
+    let mut it = Channels::new();
+    let live: Vec<NodeIx> = (0..4).map(|_| it.viewer(Position::Live)).collect();
+    it.run(SECOND * 40);
+    for ago in [30, 20, 10, 25, 15] {
+        it.world.command(live[1], Command::Seek(Position::Ago(SECOND * ago)));
+    }
+    it.world.command(live[1], Command::Pause);
+    it.world.command(live[1], Command::Play);
+    it.world.command(it.provider, Command::Seek(Position::Live));
+    it.run(SECOND * 5);
+    assert_eq!(it.world.open_tickets(live[1]).count(), 0);
+    let (first, last) =
+        (it.handed(live[0]).last().unwrap().0, it.handed(live[1]).last().unwrap().0);
+    assert!(
+        last.plus(14 * 25) <= first && last.plus(17 * 25) >= first,
+        "{last:?} beside {first:?}"
+    );
+}
+
+#[test]
+fn a_spoilt_disk_serves_nobody_and_costs_nobody() {
+    let mut it = Channels::new();
+    let live: Vec<NodeIx> = (0..8).map(|_| it.viewer(Position::Live)).collect();
+    it.run(SECOND * 60);
+    for ix in &live[..4] {
+        it.world.disk_mut(*ix).unwrap().spoil();
+    }
+    let late = it.viewer(Position::Ago(SECOND * 50));
+    it.run(SECOND * 30);
+    let blocks = it.assert_whole(late, live[0]);
+    assert!(blocks >= 28 * 25, "{blocks} blocks in 30 s");
+    assert_eq!(it.stats(late).forged, 0);
+}
+
+#[test]
+fn a_full_disk_keeps_nothing_and_harms_nothing() {
+    let mut it = Channels::new();
+    let live: Vec<NodeIx> = (0..4).map(|_| it.viewer(Position::Live)).collect();
+    it.world.disk_mut(live[0]).unwrap().full = true;
+    it.run(SECOND * 30);
+    assert_eq!(it.stats(live[0]).files, 0);
+    assert_eq!(it.stats(live[0]).lost, 0);
+    assert!(it.stats(live[1]).files > 0);
 }

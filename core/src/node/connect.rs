@@ -483,6 +483,7 @@ impl Node {
             self.set_role(link, Role::Closing);
             self.actions.push_back(Action::Close { link, flush: true });
         }
+        self.leave_cache();
         self.stream = None;
         self.source = None;
         self.timers = TimerQueue::default();

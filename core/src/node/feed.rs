@@ -95,10 +95,12 @@ impl Node {
         });
         let capacity = stream.channel.blocks_in(buffer);
         stream.buffer = Some(BlockBuffer::new(first, stream.channel.sub_streams(), capacity));
-        stream.playout.start_at(first);
         stream.began = now;
         stream.progress = now;
-        self.phase(Phase::Buffering);
+        if stream.rewind.is_none() {
+            stream.playout.start_at(first);
+            self.phase(Phase::Buffering);
+        }
         self.tick();
     }
 

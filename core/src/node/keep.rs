@@ -107,6 +107,11 @@ impl Node {
         self.keeper.iter_mut().for_each(|k| k.cache.wake(self.now));
     }
 
+    /// Takes back what was published, as far as that goes at once.
+    pub(super) fn leave_cache(&mut self) {
+        self.keeper.iter_mut().for_each(|k| k.cache.leave(self.now));
+    }
+
     /// All blocks of a file are here.
     pub(super) fn file_complete(&mut self, file: FileId) {
         let Some(keeper) = self.keeper.as_mut().filter(|k| k.ready) else { return };

@@ -273,6 +273,7 @@ impl Node {
             self.members.failed(self.now, &self.config, &mut self.rng, node);
         }
         self.members.expire(self.now, &self.config);
+        self.check_loads();
         self.check_links();
         self.find_partners();
         self.arm(Timer::Partners, self.now + self.config.map_interval);

@@ -427,6 +427,7 @@ impl Node {
             partner.heard = partner.heard + pause;
         }
         if let Some(stream) = &mut self.stream {
+            stream.rewind.iter_mut().for_each(|rewind| rewind.slip(pause));
             for (_, feed) in stream.feeds.iter_mut() {
                 if let Some(asked) = &mut feed.asked {
                     asked.at = asked.at + pause;

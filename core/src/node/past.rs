@@ -69,7 +69,7 @@ impl Node {
                 let piece = (PIECE * whole / bytes.max(1)).clamp(1, whole);
                 let last = file.last(&stream.channel).plus(1).min(wanted.end);
                 let blocks = (last.0 - first.0).min(piece) as u32;
-                let load = self.serving.load(link);
+                let load = self.serving.load(self.now, link);
                 let request = DiskRequest::Load { load, file, first, blocks };
                 return self.actions.push_back(Action::Disk(request));
             }
@@ -109,6 +109,18 @@ impl Node {
             self.send_past(link, block);
         }
         self.pump_past(link);
+    }
+
+    /// Does not wait for a disk that is too slow.
+    pub(super) fn check_loads(&mut self) {
+        while let Some(load) = self.serving.overdue(self.now) {
+            let Some(link) = self.serving.loaded(load) else { return };
+            let Some(wanted) = self.serving.front(link) else { continue };
+            self.serving.advance(link, wanted.end);
+            let (first, reason) = (wanted.start, Reason::Full);
+            self.refuse_past(link, TimeShiftRefused { first, reason, next: None });
+            self.pump_past(link);
+        }
     }
 
     /// What the disk gave, as far as it is what was stored: signatures are

@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeMap;
 use core::net::SocketAddr;
+use core::time::Duration;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -24,6 +25,10 @@ use crate::wire::message::{Message, TimeShiftRequest};
 const DISK: SocketAddr =
     SocketAddr::new(core::net::IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED), 0);
 
+/// Requests to our own disk that are remembered; one that fails to answer costs
+/// no more.
+const MAX_LOADS: usize = 64;
+
 /// A viewer's stay in the past.
 #[derive(Debug)]
 pub(super) struct Rewind {
@@ -39,6 +44,13 @@ pub(super) struct Rewind {
     ticket: Option<Ticket>,
 }
 
+impl Rewind {
+    /// Nothing was played for so long, for we were stopped.
+    pub(super) fn slip(&mut self, pause: Duration) {
+        self.reel.slip(pause);
+    }
+}
+
 impl Node {
     pub(super) fn on_seek(&mut self, ticket: Ticket, position: Position) {
         if self.source.is_some() {
@@ -47,11 +59,9 @@ impl Node {
         let Some(edge) = self.live_edge() else {
             return self.end(ticket, Err(Refusal::NotPossible));
         };
-        let Some(stream) = &self.stream else { return };
         let seq = self.moment(position, edge);
-        // What is not older than a live viewer's own delay is live.
-        let live = edge.minus(stream.channel.blocks_in(self.config.join_offset));
-        if seq >= live { self.go_live(ticket) } else { self.leap(Some(ticket), seq) }
+        let live = seq >= self.live_from(edge);
+        if live { self.go_live(ticket) } else { self.leap(Some(ticket), seq) }
     }
 
     /// The join asked for a moment of the past, and enough is known to go there.
@@ -59,10 +69,19 @@ impl Node {
         self.timers.disarm(Timer::Start);
         let Some(edge) = self.live_edge() else { return };
         let position = self.join.as_ref().map_or(Position::Live, |(_, join)| join.position);
-        if self.stream.as_ref().is_some_and(|s| s.rewind.is_none()) {
-            let seq = self.moment(position, edge);
+        let seq = self.moment(position, edge);
+        if seq >= self.live_from(edge) {
+            self.stream.iter_mut().for_each(|s| s.wants_live = true);
+            self.try_start(true);
+        } else if self.stream.as_ref().is_some_and(|s| s.rewind.is_none()) {
             self.leap(None, seq);
         }
+    }
+
+    /// What is not older than a live viewer's own delay is live.
+    fn live_from(&self, edge: Seq) -> Seq {
+        let offset = self.config.join_offset;
+        self.stream.as_ref().map_or(edge, |s| edge.minus(s.channel.blocks_in(offset)))
     }
 
     /// The block at a position.
@@ -249,6 +268,11 @@ impl Node {
                     let request = TimeShiftRequest { first, blocks };
                     self.tell_source(of, &Message::TimeShiftRequest(request));
                 }
+                Ask::Leap(to) => {
+                    let rewind = self.stream.as_mut().and_then(|s| s.rewind.as_mut());
+                    let ticket = rewind.and_then(|r| r.ticket.take());
+                    return self.leap(ticket, to);
+                }
                 Ask::GiveUp { first, end } => {
                     let rewind = self.stream.as_mut().and_then(|s| s.rewind.as_mut());
                     if let Some(rewind) = rewind {
@@ -383,6 +407,9 @@ impl Node {
         // Names of these go down, those of requests by others up.
         rewind.next_load += 1;
         let load = LoadId(u64::MAX - rewind.next_load);
+        if rewind.loads.len() >= MAX_LOADS {
+            rewind.loads.pop_first();
+        }
         rewind.loads.insert(load, first);
         self.actions.push_back(Action::Disk(DiskRequest::Load { load, file, first, blocks }));
     }

@@ -92,6 +92,8 @@ pub(crate) enum Ask {
     Dial(SocketAddr),
     /// Ask a source for blocks from `first` to before `end`.
     Request { of: SocketAddr, first: Seq, end: Seq },
+    /// Nobody has anything of the window; this is the first block that somebody has.
+    Leap(Seq),
     /// These blocks were never made, or nobody has them any more.
     GiveUp { first: Seq, end: Seq },
     /// The connection to a source is not used any more.
@@ -220,6 +222,9 @@ impl Fetch {
             self.ask(now, part, provider, wanted, asks);
         } else if let Some(next) = part.never.filter(|_| pending().next().is_none()) {
             // Neither the provider nor anybody else.
+            if wanted.start == view.next && next >= view.end && next < Seq(u64::MAX) {
+                return asks.push(Ask::Leap(next));
+            }
             asks.push(Ask::GiveUp { first: wanted.start, end: next.min(wanted.end) });
         }
     }

@@ -57,6 +57,13 @@ impl Reel {
         }
     }
 
+    /// Everything is due so much later.
+    pub(crate) fn slip(&mut self, by: Duration) {
+        if let State::Playing(offset) = &mut self.state {
+            *offset = offset.saturating_add(signed_micros(by));
+        }
+    }
+
     /// When a block is due; `None` while there is no hurry yet.
     pub(crate) fn due(&self, channel: &Channel, seq: Seq) -> Option<Time> {
         match self.state {

@@ -12,6 +12,8 @@ use crate::id::{LinkId, LoadId, Seq};
 use crate::time::Time;
 use crate::wire::message::MAX_REFERRALS;
 
+/// A disk that takes longer has failed.
+const SLOW: Duration = Duration::from_secs(2);
 /// Requests that may wait on one connection.
 const MAX_WAITING: usize = 16;
 /// Files of which it is remembered who asked for them.
@@ -23,7 +25,8 @@ const FRESH: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<Range<Seq>>,
-    loading: Option<LoadId>,
+    /// What the disk reads for it, and since when.
+    loading: Option<(LoadId, Time)>,
 }
 
 /// The serving side of the past.
@@ -84,18 +87,25 @@ impl Serving {
     }
 
     /// The disk is to read for a connection. Returns the request's name.
-    pub(crate) fn load(&mut self, link: LinkId) -> LoadId {
+    pub(crate) fn load(&mut self, now: Time, link: LinkId) -> LoadId {
         let load = LoadId(self.next_load);
         self.next_load += 1;
-        self.queues.get_mut(&link).into_iter().for_each(|queue| queue.loading = Some(load));
+        self.queues.get_mut(&link).into_iter().for_each(|queue| queue.loading = Some((load, now)));
         load
     }
 
     /// The disk has read. Returns for whom, unless it is gone.
     pub(crate) fn loaded(&mut self, load: LoadId) -> Option<LinkId> {
-        let (link, queue) = self.queues.iter_mut().find(|(_, q)| q.loading == Some(load))?;
+        let reads = |q: &Queue| q.loading.is_some_and(|(l, _)| l == load);
+        let (link, queue) = self.queues.iter_mut().find(|(_, q)| reads(q))?;
         queue.loading = None;
         Some(*link)
+    }
+
+    /// A read that the disk does not answer.
+    pub(crate) fn overdue(&self, now: Time) -> Option<LoadId> {
+        let loading = self.queues.values().filter_map(|q| q.loading);
+        loading.into_iter().find(|(_, at)| now.since(*at) > SLOW).map(|(load, _)| load)
     }
 
     /// Somebody asks for a part of a file. Returns others who did lately.
