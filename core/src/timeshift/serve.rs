@@ -33,7 +33,6 @@ struct Queue {
 #[derive(Debug, Default)]
 pub(crate) struct Serving {
     queues: BTreeMap<LinkId, Queue>,
-    next_load: u64,
     /// Who asked for a file lately, by the second at which it begins.
     asked: BTreeMap<u64, SmallVec<[(SocketAddr, Time); MAX_REFERRALS]>>,
 }
@@ -86,12 +85,9 @@ impl Serving {
         }
     }
 
-    /// The disk is to read for a connection. Returns the request's name.
-    pub(crate) fn load(&mut self, now: Time, link: LinkId) -> LoadId {
-        let load = LoadId(self.next_load);
-        self.next_load += 1;
+    /// The disk is to read for a connection.
+    pub(crate) fn load(&mut self, now: Time, link: LinkId, load: LoadId) {
         self.queues.get_mut(&link).into_iter().for_each(|queue| queue.loading = Some((load, now)));
-        load
     }
 
     /// The disk has read. Returns for whom, unless it is gone.
