@@ -11,7 +11,7 @@ use crate::id::{LinkId, Ticket};
 use crate::membership::Membership;
 use crate::membership::rendezvous::Rendezvous;
 use crate::node::keep::Use;
-use crate::node::{Dial, Node, Timer};
+use crate::node::{Dial, Node, Stream, Timer};
 use crate::partnership::Partnership;
 use crate::stream::channel::Channel;
 use crate::stream::sign::PublicKey;
@@ -44,8 +44,20 @@ impl Node {
         if join.bootstrap.is_empty() && known.is_none_or(|(_, m)| m.is_empty()) {
             return self.end(ticket, Err(Refusal::NoBootstrap));
         }
+        let begun = self.join.is_none();
         for (ticket, _) in self.switch.take().into_iter().chain(self.join.take()) {
             self.end(ticket, Err(Refusal::Replaced));
+        }
+        let is_here = |s: &&mut Stream| {
+            *s.channel.name() == join.channel && join.key.is_none_or(|key| key == s.channel.key())
+        };
+        if let Some(stream) = self.stream.as_mut().filter(is_here) {
+            if begun {
+                return self.on_seek(ticket, join.position);
+            }
+            stream.wants_live = join.position == Position::Live;
+            self.join = Some((ticket, join));
+            return;
         }
         self.join_dht(&join.bootstrap);
         if !self.rendezvous.serves(&join.bootstrap) {

@@ -137,15 +137,22 @@ impl Node {
     /// Goes to the live edge.
     fn go_live(&mut self, ticket: Ticket) {
         self.end_leap(Refusal::Replaced);
+        let Some(stream) = &self.stream else { return };
+        // The live side went on beside the past.
+        let first = stream.buffer.as_ref().map(|buffer| {
+            let back = stream.channel.blocks_in(self.config.join_offset);
+            buffer.end().minus(back).max(buffer.start())
+        });
+        // Nobody who is there is thrown back.
+        if stream.rewind.is_none() && first.is_some() && stream.playout.next() >= first {
+            return self.end(ticket, Ok(Answer::Done));
+        }
         self.leave_past();
+        self.live_ticket = Some(ticket);
         let Some(stream) = &mut self.stream else { return };
         stream.wants_live = true;
-        self.live_ticket = Some(ticket);
-        match &stream.buffer {
-            // The live side went on beside the past.
-            Some(buffer) => {
-                let back = stream.channel.blocks_in(self.config.join_offset);
-                let first = buffer.end().minus(back).max(buffer.start());
+        match first {
+            Some(first) => {
                 stream.playout = Playout::new(&self.config);
                 stream.playout.start_at(first);
                 self.phase(Phase::Buffering);
