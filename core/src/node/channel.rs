@@ -224,7 +224,9 @@ impl Node {
             match &reply {
                 // Of the channel that we are still in: the connection was new.
                 JoinReply::Joined { channel, .. } if channel.name() != &join.channel => {}
-                JoinReply::Joined { channel, .. } if join.key.is_some_and(|k| k != channel.key()) => {
+                JoinReply::Joined { channel, .. }
+                    if join.key.is_some_and(|k| k != channel.key()) =>
+                {
                     return self.refuse_switch(Refusal::WrongKey);
                 }
                 JoinReply::Joined { .. } => self.carry_out_switch(),
