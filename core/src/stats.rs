@@ -5,6 +5,7 @@ use core::time::Duration;
 use smallvec::SmallVec;
 
 use crate::id::NodeId;
+use crate::time::Time;
 use crate::wire::message::Message;
 
 /// Counters and gauges of one node, told once a second.
@@ -31,6 +32,10 @@ pub struct Stats {
     pub playout_delay: Option<Duration>,
     /// How far the newest block here is ahead of play-out.
     pub buffered: Duration,
+    /// The moment that is played next, in stream time.
+    pub position: Option<Time>,
+    /// How long before the live edge that is.
+    pub behind: Option<Duration>,
 
     // Blocks by source.
     /// Blocks received from other viewers.
@@ -144,9 +149,18 @@ impl Stats {
         if self.due == 0 { 1.0 } else { self.on_time as f64 / self.due as f64 }
     }
 
-    /// Share of received blocks that came from other viewers, 0 to 1.
+    /// Share of received blocks, live and past, that came from other viewers, 0
+    /// to 1.
     pub fn peer_share(&self) -> f64 {
-        let all = self.from_peers + self.from_provider;
-        if all == 0 { 0.0 } else { self.from_peers as f64 / all as f64 }
+        let all = self.from_peers + self.from_provider + self.shift.received();
+        let peers = self.from_peers + self.shift.peer;
+        if all == 0 { 0.0 } else { peers as f64 / all as f64 }
+    }
+}
+
+impl Shift {
+    /// Blocks that came, from wherever.
+    pub fn received(&self) -> u64 {
+        self.peer + self.emergency + self.failed + self.no_owner
     }
 }

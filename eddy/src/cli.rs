@@ -16,8 +16,12 @@ use eddy_core::stream::sign::PublicKey;
 use serde::{Deserialize, Deserializer};
 
 use crate::input::Input;
+use crate::moment::{Moment, Span};
 use crate::output::Output;
-use crate::units::{Block, Cap, Count, Mbit, Playout, Seconds, SubStreams, parsed, some_text};
+use crate::units::{
+    Block, Cap, Count, CountOrNone, FileLength, Mbit, Playout, Seconds, Size, SubStreams, parsed,
+    some_text,
+};
 use crate::url::{ChannelUrl, HostPort, Hosts};
 
 /// Live TV over peer-to-peer: viewers pass the stream on to each other.
@@ -51,6 +55,9 @@ pub enum Verb {
     /// List the channels of a bootstrap server
     #[command(after_help = CHANNELS_EXAMPLES)]
     Channels(ChannelsOptions),
+    /// List what a channel's past holds, and how many viewers have each file
+    #[command(after_help = FILES_EXAMPLES)]
+    Files(FilesOptions),
     /// Run a node of the distributed table of who holds what, and nothing else
     #[command(after_help = DHT_EXAMPLES)]
     Dht(DhtOptions),
@@ -203,6 +210,18 @@ pub struct ProviderOptions {
     /// [default: false]
     #[arg(long = "loop", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
     pub r#loop: Option<bool>,
+    /// Keep so much of what was sent, for viewers who rewind: 24h, 90m, 0 for
+    /// nothing [default: 1h]
+    #[arg(long, value_name = "SPAN")]
+    pub keep: Option<Span>,
+    /// Folder for what is kept [default: $XDG_CACHE_HOME/eddy/provider, else
+    /// ~/.cache/eddy/provider]
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// Seconds of the stream in one file, the unit in which viewers keep and
+    /// find the past: 1 to 20 [default: 10]
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    pub file: Option<FileLength>,
 }
 
 /// Options of `eddy viewer`.
@@ -231,6 +250,21 @@ pub struct ViewerOptions {
     #[arg(long, value_name = "udp://HOST:PORT|FILE.ts|-|null", allow_hyphen_values = true, value_parser = Output::parse)]
     #[serde(deserialize_with = "some_output")]
     pub output: Option<Output>,
+    /// Begin so long before the live edge: 90s, 5m, 1h30m [default: live]
+    #[arg(long, value_name = "SPAN", conflicts_with = "at")]
+    pub ago: Option<Span>,
+    /// Begin at this moment: 2026-11-22T10:00:00Z, 2026-11-22 10:00 or 10:00:00,
+    /// which is the last one before now [default: live]
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<Moment>,
+    /// Folder for what is kept of the channel, for other viewers and for your own
+    /// way back; none keeps nothing [default: $XDG_CACHE_HOME/eddy/viewer, else
+    /// ~/.cache/eddy/viewer]
+    #[arg(long, value_name = "DIR|none")]
+    pub cache: Option<PathBuf>,
+    /// Most bytes kept there: 500MB, 2GB, 1.5GiB [default: 2GB]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    pub quota: Option<Size>,
     /// How far play-out stays behind the provider: auto finds the smallest delay
     /// that works, a number is milliseconds, 0 hands every block over at once
     /// [default: auto; preset report: paced, with no delay added]
@@ -257,6 +291,26 @@ pub struct ChannelsOptions {
     /// Bootstrap servers, separated by commas, tried in turn [required]
     #[arg(long, value_name = "HOST:PORT,...")]
     pub bootstrap: Option<Hosts>,
+}
+
+/// Options of `eddy files`.
+#[derive(Clone, Debug, Default, PartialEq, Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FilesOptions {
+    /// The channel's link, as the provider prints it; instead of --bootstrap
+    /// and --channel [default: none]
+    #[arg(value_name = "eddy://HOST:PORT/NAME?key=HEX", conflicts_with_all = ["bootstrap", "channel"])]
+    pub url: Option<ChannelUrl>,
+    /// Bootstrap servers, separated by commas, tried in turn [required without a link]
+    #[arg(long, value_name = "HOST:PORT,...")]
+    pub bootstrap: Option<Hosts>,
+    /// The channel's name [required without a link]
+    #[arg(long, value_name = "NAME", value_parser = Name::new)]
+    #[serde(deserialize_with = "some_name")]
+    pub channel: Option<Name>,
+    /// How much of the past to look at: 90s, 10m, 2h [default: 5m]
+    #[arg(long, value_name = "SPAN")]
+    pub last: Option<Span>,
 }
 
 /// Options of `eddy dht`.
@@ -294,6 +348,10 @@ pub struct DemoOptions {
     /// How many viewers: 1 to 1000 [default: 8]
     #[arg(long, value_name = "COUNT", allow_hyphen_values = true)]
     pub viewers: Option<Count>,
+    /// How many more viewers to have for the past: from half of the run on they
+    /// watch what went by in the first half, 0 to 1000 [default: 2]
+    #[arg(long, value_name = "COUNT", allow_hyphen_values = true)]
+    pub past: Option<CountOrNone>,
     /// How many seconds to run [default: 30]
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     pub seconds: Option<Seconds>,
@@ -383,12 +441,31 @@ EXAMPLES:
   vlc udp://@127.0.0.1:5004
 
   eddy viewer 'eddy://tv.example.org:7400/News?key=...' --output - | mpv -
-  eddy viewer --bootstrap tv.example.org:7400 --channel News --output null --max-upload 2M";
+  eddy viewer --bootstrap tv.example.org:7400 --channel News --output null --max-upload 2M
+
+  eddy viewer 'eddy://tv.example.org:7400/News?key=...' --output udp://127.0.0.1:5004 --ago 5m
+
+While it runs it takes a command a line on standard input:
+  pause, play       stand still, go on; nothing is left out
+  seek -30s         so much back or, with +, forward
+  seek 10:15:00     to a time of day, or a date and time
+  live              to the live edge
+  switch NAME       to another channel of the same server
+  quit
+On a terminal these keys do: space (pause, play), left and right (10 s), down and up (a minute),
+l (live), q (quit).";
 
 const CHANNELS_EXAMPLES: &str = "\
 EXAMPLES:
   eddy channels --bootstrap tv.example.org:7400
   eddy channels --bootstrap tv.example.org:7400 --json";
+
+const FILES_EXAMPLES: &str = "\
+EXAMPLES:
+  eddy files 'eddy://tv.example.org:7400/News?key=...'
+  eddy files --bootstrap tv.example.org:7400 --channel News --last 1h --json
+
+One line a file, the newest first. What the provider keeps is not counted: it publishes nothing.";
 
 const DHT_EXAMPLES: &str = "\
 EXAMPLES:

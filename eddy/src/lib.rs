@@ -5,6 +5,7 @@ pub mod cache;
 pub mod cli;
 pub mod input;
 pub mod logs;
+pub mod moment;
 pub mod output;
 pub mod pace;
 pub mod run;

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Work::Provider(own) => run::provider(&global, own, &ui),
         Work::Viewer(own) => run::viewer(&global, own, &ui),
         Work::Channels(own) => run::channels(&global, own, &ui),
+        Work::Files(own) => run::files(&global, own, &ui),
         Work::Dht(own) => run::dht(&global, own, &ui),
         Work::Replay(own) => run::replay(&global, own, &ui),
         Work::Demo(own) => run::demo(&global, own, &ui),

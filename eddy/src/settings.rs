@@ -3,13 +3,17 @@
 
 mod file;
 mod layers;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use eddy_core::Position;
 use eddy_core::config::Config;
+use eddy_core::dht::DhtConfig;
 use eddy_core::stream::channel::{Channel, ChannelError, ChannelSpec, Name};
 use eddy_core::stream::sign::PublicKey;
 
@@ -40,6 +44,8 @@ pub enum Work {
     Viewer(ViewerSettings),
     /// `eddy channels`
     Channels(ChannelsSettings),
+    /// `eddy files`
+    Files(FilesSettings),
     /// `eddy dht`
     Dht(DhtSettings),
     /// `eddy replay`
@@ -98,6 +104,10 @@ pub struct ProviderSettings {
     pub block: Duration,
     /// Sub-streams S.
     pub sub_streams: u8,
+    /// File length F.
+    pub file: Duration,
+    /// Where what was sent is kept.
+    pub cache: Option<CacheFolder>,
     /// The node's configuration, as for a provider.
     pub config: Config,
 }
@@ -117,10 +127,36 @@ pub struct ViewerSettings {
     pub output: Output,
     /// Where the output starts.
     pub start: Start,
+    /// The moment to begin at.
+    pub position: Position,
+    /// Where files of the past are kept.
+    pub cache: Option<CacheFolder>,
     /// The file to record to.
     pub record: Option<PathBuf>,
     /// The node's configuration, with play-out delay and `give_up`.
     pub config: Config,
+}
+
+/// A folder for files of the past.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheFolder {
+    /// Where it is.
+    pub dir: PathBuf,
+    /// The user wants this one, and no other and not none.
+    pub given: bool,
+}
+
+/// `eddy files`
+#[derive(Clone, Debug, PartialEq)]
+pub struct FilesSettings {
+    /// Bootstrap servers, tried in turn.
+    pub bootstrap: Hosts,
+    /// The channel's name.
+    pub channel: Name,
+    /// The provider's key, if it was given.
+    pub key: Option<PublicKey>,
+    /// How much of the past.
+    pub last: Duration,
 }
 
 /// `eddy channels`
@@ -151,8 +187,10 @@ pub struct ReplaySettings {
 /// `eddy demo`
 #[derive(Clone, Debug, PartialEq)]
 pub struct DemoSettings {
-    /// How many viewers.
+    /// How many live viewers.
     pub viewers: u32,
+    /// How many viewers of the past.
+    pub past: u32,
     /// How long to run.
     pub length: Duration,
     /// Where the stream comes from; a file is looped.
@@ -200,6 +238,8 @@ pub struct Environment {
     pub log: Option<String>,
     /// `XDG_STATE_HOME`
     pub state_home: Option<PathBuf>,
+    /// `XDG_CACHE_HOME`
+    pub cache_home: Option<PathBuf>,
     /// `HOME`
     pub home: Option<PathBuf>,
 }
@@ -211,6 +251,7 @@ impl Environment {
         Self {
             log: std::env::var("EDDY_LOG").ok().filter(|v| !v.is_empty()),
             state_home: path("XDG_STATE_HOME"),
+            cache_home: path("XDG_CACHE_HOME"),
             home: path("HOME"),
         }
     }
@@ -248,6 +289,7 @@ impl Settings {
             Some(Cap::At(rate)) => Some(rate.bytes()),
             Some(Cap::Unlimited) | None => None,
         };
+        config.dht = Some(DhtConfig { network: network("eddy"), ..DhtConfig::default() });
         let port = if matches!(verb, Verb::Bootstrap(_)) { BOOTSTRAP_PORT } else { 0 };
         let global = GlobalSettings {
             listen: listen
@@ -261,15 +303,23 @@ impl Settings {
             quiet: options.quiet.unwrap_or(false),
             log,
         };
-        let state = options.state.or_else(|| environment.state_folder());
+        let state = options.state.or_else(|| environment.folder(Kind::State));
+        let cache = |of| environment.folder(Kind::Cache).map(|dir| dir.join(of));
         let work = match verb {
             Verb::Bootstrap(o) => Work::Bootstrap(o.over(file.tables.bootstrap).settle()),
-            Verb::Provider(o) => {
-                Work::Provider(o.over(file.tables.provider).settle(&global, state)?)
-            }
+            Verb::Provider(o) => Work::Provider(o.over(file.tables.provider).settle(
+                &global,
+                state,
+                cache("provider"),
+            )?),
             Verb::Viewer(o) => {
                 let file = file.tables.viewer.without_link()?;
-                Work::Viewer(o.without_link()?.over(file).settle(&global, state)?)
+                let options = o.without_link()?.over(file);
+                Work::Viewer(options.settle(&global, state, cache("viewer"))?)
+            }
+            Verb::Files(o) => {
+                let file = file.tables.files.without_link()?;
+                Work::Files(o.without_link()?.over(file).settle()?)
             }
             Verb::Channels(o) => Work::Channels(o.over(file.tables.channels).settle()?),
             Verb::Dht(o) => Work::Dht(o.over(file.tables.dht).settle()),
@@ -285,13 +335,34 @@ impl Settings {
 
 const BOOTSTRAP_PORT: u16 = 7400;
 
+/// What a folder is for.
+#[derive(Clone, Copy)]
+enum Kind {
+    State,
+    Cache,
+}
+
 impl Environment {
     /// By the XDG base directory specification, which ignores relative paths.
-    fn state_folder(&self) -> Option<PathBuf> {
-        let xdg = self.state_home.clone().filter(|dir| dir.is_absolute());
-        xdg.or_else(|| self.home.as_ref().map(|home| home.join(".local/state")))
+    fn folder(&self, kind: Kind) -> Option<PathBuf> {
+        let (xdg, below_home) = match kind {
+            Kind::State => (&self.state_home, ".local/state"),
+            Kind::Cache => (&self.cache_home, ".cache"),
+        };
+        let xdg = xdg.clone().filter(|dir| dir.is_absolute());
+        xdg.or_else(|| self.home.as_ref().map(|home| home.join(below_home)))
             .map(|dir| dir.join("eddy"))
     }
+}
+
+/// The id of the DHT of this name, which keeps it apart from all others; `None`
+/// for the public one.
+fn network(name: &str) -> Option<[u8; 8]> {
+    (name != "public").then(|| {
+        let mut id = [0; 8];
+        blake3::Hasher::new().update(name.as_bytes()).finalize_xof().fill(&mut id);
+        id
+    })
 }
 
 /// From the nearest to the farthest: `--log`, `-q` and `-v`, `EDDY_LOG`, the file.
@@ -320,7 +391,7 @@ impl ProviderSettings {
             description: self.description.clone(),
             block: self.block,
             sub_streams: self.sub_streams,
-            file: Duration::from_secs(10),
+            file: self.file,
             key,
         };
         Channel::new(spec).map_err(|e| {
@@ -335,250 +406,5 @@ impl ProviderSettings {
                 hint: "run `eddy provider --help` for what each option takes".into(),
             }
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser as _;
-    use eddy_core::config::PlayoutDelay;
-    use std::path::Path;
-
-    fn settings(args: &str, file: &str, log: Option<&str>) -> Result<Settings, UsageError> {
-        let cli = Cli::try_parse_from(["eddy"].into_iter().chain(args.split_whitespace())).unwrap();
-        let environment = Environment {
-            log: log.map(str::to_owned),
-            state_home: None,
-            home: Some("/home/me".into()),
-        };
-        Settings::merge(cli, File::parse(file, Path::new("eddy.toml"))?, &environment)
-    }
-
-    fn good(args: &str, file: &str) -> Settings {
-        settings(args, file, None).unwrap()
-    }
-
-    fn refusal(args: &str, file: &str) -> UsageError {
-        settings(args, file, None).unwrap_err()
-    }
-
-    fn viewer(args: &str, file: &str) -> ViewerSettings {
-        match good(args, file).work {
-            Work::Viewer(viewer) => viewer,
-            other => panic!("not a viewer: {other:?}"),
-        }
-    }
-
-    fn provider(args: &str, file: &str) -> ProviderSettings {
-        match good(args, file).work {
-            Work::Provider(provider) => provider,
-            other => panic!("not a provider: {other:?}"),
-        }
-    }
-
-    const VIEWER: &str = "viewer --bootstrap a:1 --channel News --output null";
-    const PROVIDER: &str = "provider --bootstrap a:1 --channel News --input -";
-
-    #[test]
-    fn defaults_are_those_of_the_help() {
-        let settings = good(VIEWER, "");
-        assert_eq!(settings.global.listen.to_string(), "0.0.0.0:0");
-        assert_eq!(settings.global.config, Config::default());
-        assert_eq!(settings.global.log, "warn,eddy=info");
-        let viewer = viewer(VIEWER, "");
-        assert_eq!(viewer.state, Path::new("/home/me/.local/state/eddy"));
-        assert_eq!(viewer.config.playout_delay, PlayoutDelay::Auto);
-        assert_eq!(viewer.config.give_up, Duration::from_secs(15));
-        assert_eq!(viewer.start, Start::Pat);
-        let provider = provider(PROVIDER, "");
-        assert_eq!(provider.provider_name.as_str(), "provider");
-        assert_eq!(provider.block, Duration::from_millis(40));
-        assert_eq!(provider.sub_streams, 8);
-        assert_eq!(provider.config, Config::default().for_provider());
-        assert_eq!(good("bootstrap", "").global.listen.to_string(), "0.0.0.0:7400");
-        let Work::Demo(demo) = good("demo", "").work else { panic!("not a demo") };
-        assert_eq!((demo.viewers, demo.length), (8, Duration::from_secs(30)));
-        assert_eq!(demo.input, Input::Clip);
-        let Work::Swarm(swarm) = good("bench swarm --viewers 8 --rate 4", "").work else {
-            panic!("not a swarm")
-        };
-        assert_eq!(swarm.rate, Rate::from_bits(4_000_000));
-        assert_eq!((swarm.length, swarm.runs), (Duration::from_secs(20), 1));
-    }
-
-    #[test]
-    fn the_report_preset_brings_its_own_defaults() {
-        let viewer = viewer(&format!("{VIEWER} --preset report"), "");
-        assert_eq!(viewer.config, Config::report());
-        let provider = provider(&format!("{PROVIDER} --preset report"), "");
-        assert_eq!(provider.block, Duration::from_secs(1));
-        let own = self::provider(&format!("{PROVIDER} --preset report --block 500"), "");
-        assert_eq!(own.block, Duration::from_millis(500));
-    }
-
-    #[test]
-    fn flags_go_before_the_file_and_the_file_before_defaults() {
-        let file = "max-upload = '1M'\nlisten = '127.0.0.1:1'\njson = true\n\
-                    [viewer]\nbootstrap = 'b:2'\nchannel = 'Sport'\noutput = '-'\ngive-up = 5\n";
-        let only_file = good("viewer", file);
-        assert_eq!(only_file.global.config.max_upload, Some(125_000));
-        assert_eq!(only_file.global.listen.to_string(), "127.0.0.1:1");
-        assert!(only_file.global.json);
-        let from_file = viewer("viewer", file);
-        assert_eq!(from_file.channel.as_str(), "Sport");
-        assert_eq!(from_file.config.give_up, Duration::from_secs(5));
-        assert_eq!(from_file.config.max_upload, Some(125_000));
-
-        let flags = "viewer --channel News --give-up 7 --max-upload unlimited --json=false";
-        assert!(!good(flags, file).global.json);
-        let both = viewer(flags, file);
-        assert_eq!(both.channel.as_str(), "News");
-        assert_eq!(both.bootstrap, "b:2".parse().unwrap());
-        assert_eq!(both.output, Output::Stdout);
-        assert_eq!(both.config.give_up, Duration::from_secs(7));
-        assert_eq!(both.config.max_upload, None);
-    }
-
-    #[test]
-    fn the_bootstrap_server_has_an_address_of_its_own_in_the_file() {
-        let file = "listen = '127.0.0.1:1'\n[bootstrap]\nlisten = '127.0.0.1:2'\n";
-        let listen = |args| good(args, file).global.listen.to_string();
-        assert_eq!(listen("bootstrap"), "127.0.0.1:2");
-        assert_eq!(listen("demo"), "127.0.0.1:1");
-        assert_eq!(listen("bootstrap --listen 127.0.0.1:3"), "127.0.0.1:3");
-    }
-
-    #[test]
-    fn a_link_stands_for_server_channel_and_key() {
-        let key = eddy_core::stream::sign::Signer::from_secret(&[7; 32]).public();
-        let link = format!("eddy://tv.example.org:7400/News?key={key}");
-        let linked = viewer(&format!("viewer {link} --output null"), "");
-        assert_eq!(linked.channel.as_str(), "News");
-        assert_eq!(linked.bootstrap, "tv.example.org:7400".parse().unwrap());
-        assert_eq!(linked.key, Some(key));
-
-        let file = format!("[viewer]\noutput = 'null'\nurl = '{link}'\n");
-        assert_eq!(viewer("viewer", &file), linked);
-        let other = viewer("viewer --channel Sport", &file);
-        assert_eq!((other.channel.as_str(), other.key), ("Sport", None));
-
-        let twice = format!("{file}channel = 'News'\n");
-        assert!(refusal("viewer", &twice).what.contains("url beside"));
-        let wrong = eddy_core::stream::sign::Signer::from_secret(&[8; 32]).public();
-        let clash = refusal(&format!("viewer {link} --key {wrong} --output null"), "");
-        assert!(clash.what.contains(&key.to_string()) && clash.what.contains(&wrong.to_string()));
-    }
-
-    #[test]
-    fn what_is_missing_is_named_with_what_it_takes() {
-        let said = refusal("viewer eddy://a:1/News", "");
-        assert_eq!(said.what, "--output is missing");
-        assert_eq!(
-            said.hint,
-            "give --output DST, with udp://HOST:PORT, FILE.ts, - (standard output) or null"
-        );
-        for (args, option) in [
-            ("viewer --output -", "--bootstrap"),
-            ("viewer --bootstrap a:1 --output -", "--channel"),
-            ("provider --bootstrap a:1 --channel News", "--input"),
-            ("provider --channel News --input -", "--bootstrap"),
-            ("channels", "--bootstrap"),
-            ("replay", "FILE"),
-            ("bench swarm --viewers 8", "--rate"),
-            ("bench swarm --rate 1", "--viewers"),
-        ] {
-            assert_eq!(refusal(args, "").what, format!("{option} is missing"), "{args}");
-        }
-        let homeless = Settings::merge(
-            Cli::try_parse_from(["eddy"].into_iter().chain(VIEWER.split(' '))).unwrap(),
-            File::default(),
-            &Environment::default(),
-        );
-        assert!(homeless.unwrap_err().hint.contains("--state DIR"));
-    }
-
-    #[test]
-    fn what_does_not_fit_is_named() {
-        for (args, option) in [
-            (format!("{VIEWER} --give-up 31"), "--give-up"),
-            (format!("{VIEWER} --playout-delay 30001"), "--playout-delay"),
-            (format!("{PROVIDER} --description {}", "x".repeat(257)), "--description"),
-            (format!("{PROVIDER} --loop"), "--loop"),
-            ("demo --seconds 0".into(), "--seconds"),
-        ] {
-            let said = refusal(&args, "");
-            assert!(said.what.starts_with(&format!("{option}:")), "{args}: {said}");
-        }
-        assert!(settings(&format!("{VIEWER} --give-up 31 --preset report"), "", None).is_ok());
-    }
-
-    #[test]
-    fn recordings_are_written_and_read_where_they_should() {
-        let file = "[viewer]\nrecord = 'a'\n[bootstrap]\nrecord = 'b'\n[replay]\nfile = 'c'\n";
-        let path = |name: &str| Some(PathBuf::from(name));
-        assert_eq!(viewer(VIEWER, "").record, None);
-        assert_eq!(viewer(VIEWER, file).record, path("a"));
-        assert_eq!(viewer(&format!("{VIEWER} --record d"), file).record, path("d"));
-        let bootstrap = |args| match good(args, file).work {
-            Work::Bootstrap(own) => own.record,
-            other => panic!("not a server: {other:?}"),
-        };
-        assert_eq!(bootstrap("bootstrap"), path("b"));
-        assert_eq!(bootstrap("bootstrap --record d"), path("d"));
-        let replay = |args| match good(args, file).work {
-            Work::Replay(own) => (Some(own.file), own.events),
-            other => panic!("no replay: {other:?}"),
-        };
-        assert_eq!(replay("replay"), (path("c"), false));
-        assert_eq!(replay("replay d --events"), (path("d"), true));
-    }
-
-    #[test]
-    fn networks_of_one_name_are_one_and_the_public_one_has_none() {
-        let network = |args: &str, file: &str| match good(&format!("dht {args}"), file).work {
-            Work::Dht(own) => own.network,
-            other => panic!("no DHT: {other:?}"),
-        };
-        assert!(network("", "").is_some());
-        assert_eq!(network("", ""), network("--network eddy", ""));
-        assert_eq!(network("", "[dht]\nnetwork = 'mine'\n"), network("--network mine", ""));
-        assert_ne!(network("", ""), network("--network mine", ""));
-        assert_eq!(network("--network public", "[dht]\nnetwork = 'mine'\n"), None);
-    }
-
-    #[test]
-    fn a_file_can_be_looped() {
-        let here = std::env::current_exe().unwrap();
-        let loops = |args: &str| {
-            let args = format!("{args} --input {}", here.display());
-            let input = match good(&args, "").work {
-                Work::Provider(own) => own.input,
-                Work::Demo(own) => own.input,
-                other => panic!("no input: {other:?}"),
-            };
-            matches!(input, Input::File { looped: true, .. })
-        };
-        assert!(!loops("provider --bootstrap a:1 --channel News"));
-        assert!(loops("provider --bootstrap a:1 --channel News --loop"));
-        assert!(loops("demo"), "a demo must not run dry");
-    }
-
-    #[test]
-    fn logging_is_set_from_near_to_far() {
-        let log = |args: &str, env, file: &str| {
-            settings(&format!("demo {args}"), file, env).unwrap().global.log
-        };
-        let file = "log = 'eddy=warn'";
-        assert_eq!(log("--log trace -v", Some("env"), file), "trace");
-        assert_eq!(log("-v", Some("env"), file), "info,eddy=debug");
-        assert_eq!(log("-vv", None, ""), "trace");
-        assert_eq!(log("-q", Some("env"), file), "error");
-        assert_eq!(log("", Some("env"), file), "env");
-        assert_eq!(log("", None, file), "eddy=warn");
-        assert_eq!(log("", None, "verbose = 1"), "info,eddy=debug");
-        assert_eq!(log("", None, ""), "warn,eddy=info");
-        assert!(!good("demo -v", "quiet = true").global.quiet);
-        assert!(good("demo", "quiet = true").global.quiet);
     }
 }

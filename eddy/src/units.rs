@@ -45,6 +45,19 @@ pub struct Playout(pub PlayoutDelay);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count(pub u32);
 
+/// How many, or none: a whole number from 0 to 1,000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CountOrNone(pub u32);
+
+/// The length of a file F in whole seconds, `10` or `10s`: 1 to 20, for a node
+/// has to remember all of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileLength(pub Duration);
+
+/// Bytes: `2GB`, `500MB`, `1.5GiB` or a bare number, at least 1 MB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
 /// Sub-streams S: a whole number from 1 to 32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubStreams(pub u8);
@@ -52,6 +65,13 @@ pub struct SubStreams(pub u8);
 /// The text is not what the option takes; the message says what it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnitError(&'static str);
+
+impl UnitError {
+    /// What the option takes.
+    pub(crate) const fn new(what: &'static str) -> Self {
+        Self(what)
+    }
+}
 
 impl fmt::Display for UnitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -191,6 +211,52 @@ impl FromStr for Count {
     }
 }
 
+impl FromStr for CountOrNone {
+    type Err = UnitError;
+
+    fn from_str(s: &str) -> Result<Self, UnitError> {
+        match s.parse() {
+            Ok(n @ 0..=1_000) => Ok(Self(n)),
+            _ => Err(UnitError("give a whole number from 0 to 1000")),
+        }
+    }
+}
+
+impl FromStr for FileLength {
+    type Err = UnitError;
+
+    fn from_str(s: &str) -> Result<Self, UnitError> {
+        match s.strip_suffix('s').unwrap_or(s).parse() {
+            Ok(n @ 1..=20) => Ok(Self(Duration::from_secs(n))),
+            _ => Err(UnitError("give a whole number of seconds from 1 to 20")),
+        }
+    }
+}
+
+impl FromStr for Size {
+    type Err = UnitError;
+
+    fn from_str(s: &str) -> Result<Self, UnitError> {
+        let fault = UnitError("give a number of bytes, at least 1MB: 500MB, 2GB or 1.5GiB");
+        let unit = s.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(s.len());
+        let (number, unit) = s.split_at(unit);
+        let factor = match unit.trim().to_ascii_lowercase().trim_end_matches('b') {
+            "" => 1.0,
+            "k" => 1e3,
+            "m" => 1e6,
+            "g" => 1e9,
+            "t" => 1e12,
+            "ki" => 1024.0,
+            "mi" => 1_048_576.0,
+            "gi" => 1_073_741_824.0,
+            "ti" => 1_099_511_627_776.0,
+            _ => return Err(fault),
+        };
+        let bytes = number.parse::<f64>().map_err(|_| fault)? * factor;
+        if (1e6..=1e18).contains(&bytes) { Ok(Self(bytes.round() as u64)) } else { Err(fault) }
+    }
+}
+
 impl FromStr for SubStreams {
     type Err = UnitError;
 
@@ -215,7 +281,7 @@ macro_rules! from_text {
 }
 pub(crate) use from_text;
 
-from_text!(Mbit, Cap, Block, Seconds, Playout, Count, SubStreams);
+from_text!(Mbit, Cap, Block, Seconds, Playout, Count, CountOrNone, FileLength, Size, SubStreams);
 
 /// Reads whatever has `FromStr` from text or a bare number.
 ///

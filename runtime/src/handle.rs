@@ -81,7 +81,9 @@ impl Handle {
         self.waker.wake_by_ref();
     }
 
-    pub(crate) fn has_ended(&self) -> bool {
+    /// Whether [`stop`](Self::stop) was called: nothing is taken any more.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
 }

@@ -170,9 +170,11 @@ impl CacheConfig {
         }
     }
 
-    /// A provider that keeps the past for so long, and never publishes.
+    /// A provider that keeps the past for so long, whatever that takes, and never
+    /// publishes.
     pub fn provider(keep: Duration) -> Self {
-        Self { strategy: Strategy::Everything, max_age: Some(keep), ..Self::default() }
+        let (strategy, max_age) = (Strategy::Everything, Some(keep));
+        Self { strategy, max_age, quota: u64::MAX, ..Self::default() }
     }
 
     /// Checks every range.

@@ -320,6 +320,14 @@ impl Node {
                 let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
                 stats.buffered = stream.channel.block().saturating_mul(ahead);
             }
+            if let Some(rewind) = &stream.rewind {
+                stats.buffered = rewind.ahead(&stream.channel);
+            }
+            if let Some(next) = self.played() {
+                let position = stream.channel.slot_start(next);
+                stats.position = Some(position);
+                stats.behind = self.live_edge().map(|e| stream.channel.slot_end(e).since(position));
+            }
         }
         stats
     }

@@ -15,6 +15,7 @@ use crate::node::{Dial, Node, TICK, Timer};
 use crate::partnership::Partner;
 use crate::stream::block::Block;
 use crate::stream::buffer::{BlockBuffer, Inserted};
+use crate::stream::channel::Channel;
 use crate::stream::file::FileId;
 use crate::time::Time;
 use crate::timeshift::fetch::{Ask, Asks, Class, Fetch, View};
@@ -44,6 +45,13 @@ pub(super) struct Rewind {
 }
 
 impl Rewind {
+    /// How much there is to play without a gap.
+    pub(super) fn ahead(&self, channel: &Channel) -> Duration {
+        let next = self.reel.next();
+        let held = (0..self.buffer.capacity()).take_while(|n| self.buffer.holds(next.plus(*n)));
+        channel.block().saturating_mul(held.count() as u32)
+    }
+
     /// Nothing was played for so long, for we were stopped.
     pub(super) fn slip(&mut self, pause: Duration) {
         self.reel.slip(pause);
@@ -96,7 +104,7 @@ impl Node {
     }
 
     /// The block that the player gets next.
-    fn played(&self) -> Option<Seq> {
+    pub(super) fn played(&self) -> Option<Seq> {
         let stream = self.stream.as_ref()?;
         stream.rewind.as_ref().map(|r| r.reel.next()).or(stream.playout.next())
     }
@@ -474,7 +482,7 @@ impl Node {
     }
 
     /// The newest block that anybody can have, as far as we know.
-    fn live_edge(&self) -> Option<Seq> {
+    pub(super) fn live_edge(&self) -> Option<Seq> {
         let stream = self.stream.as_ref()?;
         if stream.clock.stream(self.now).is_some() {
             return Some(stream.horizon(self.now).minus(1));

@@ -5,18 +5,25 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use eddy_core::Delivery;
 use eddy_core::stream::block::packets;
+use eddy_core::{Delivery, Time};
 use smallvec::SmallVec;
 
 use crate::output::Outlet;
 use crate::pace::{Clock, Pacer, Timed};
 use crate::ts::start::Start;
 
+/// Slots further apart than this are no neighbours: the stream goes on elsewhere.
+const LEAP: Duration = Duration::from_secs(2);
+
 /// A viewer's play-out.
 #[derive(Debug)]
 pub struct Playout {
     start: Start,
+    /// How to start again after a leap.
+    fresh: Start,
+    /// The slot of the last block.
+    last: Option<Time>,
     way: Way,
 }
 
@@ -38,13 +45,23 @@ impl Playout {
         clock: Clock,
         give_up: Duration,
     ) -> io::Result<Self> {
-        Ok(Self { start, way: Way::Paced(Pacer::new(outlet, clock, give_up)?) })
+        Ok(Self::new(start, Way::Paced(Pacer::new(outlet, clock, give_up)?)))
     }
 
     /// Plays each block when it comes, with nothing between core and player:
     /// for play-out delay 0 and an output that never [blocks](Outlet::may_block).
     pub fn direct(outlet: Outlet, start: Start) -> Self {
-        Self { start, way: Way::Direct(outlet) }
+        Self::new(start, Way::Direct(outlet))
+    }
+
+    fn new(start: Start, way: Way) -> Self {
+        Self { fresh: start.clone(), start, last: None, way }
+    }
+
+    /// What comes next is of another channel: the player begins anew.
+    pub fn begin_again(&mut self) {
+        self.start = self.fresh.clone();
+        self.last = None;
     }
 
     /// Takes a block from the core. Never waits for the player, except one
@@ -54,11 +71,16 @@ impl Playout {
     /// What the output failed with; `BrokenPipe` means that the player has
     /// gone, and calls for a quiet end.
     pub fn deliver(&mut self, delivery: &Delivery) -> io::Result<()> {
+        let slot = delivery.slot;
+        if self.last.is_some_and(|last| slot <= last || slot.since(last) > LEAP) {
+            self.begin_again();
+        }
+        self.last = Some(slot);
         let start = &mut self.start;
         let passed = packets(&delivery.payload).flat_map(|packet| {
             let due = delivery.due.map(|due| due + packet.offset);
             let timed = Timed { due, payload: packet.payload };
-            start.push(delivery.slot + packet.offset, timed)
+            start.push(slot + packet.offset, timed)
         });
         match &mut self.way {
             Way::Direct(outlet) => {
@@ -92,8 +114,8 @@ mod tests {
     use super::*;
     use crate::output::Output;
     use bytes::Bytes;
+    use eddy_core::Seq;
     use eddy_core::stream::block::BlockBuilder;
-    use eddy_core::{Seq, Time};
     use std::net::UdpSocket;
 
     fn delivery(slot: u64, packets: &[&[u8]]) -> Delivery {
@@ -148,5 +170,23 @@ mod tests {
         assert!(playout.begun());
         hears(&socket, b"not");
         hears(&socket, b"ts");
+    }
+
+    #[test]
+    fn after_a_leap_the_player_begins_where_a_player_can() {
+        let (socket, outlet) = player();
+        let mut playout = Playout::direct(outlet, Start::clean());
+        // No transport stream: the search for its start ends after a while.
+        [100, 102].iter().for_each(|s| playout.deliver(&delivery(*s, &[b"old"])).unwrap());
+        assert!(playout.begun());
+        for slot in [101, 200] {
+            playout.deliver(&delivery(slot, &[b"new"])).unwrap();
+            assert!(!playout.begun(), "from {slot} on it searches again");
+            playout.deliver(&delivery(slot + 2, &[b"new"])).unwrap();
+            assert!(playout.begun());
+        }
+        playout.begin_again();
+        assert!(!playout.begun());
+        drop(socket);
     }
 }

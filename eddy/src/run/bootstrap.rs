@@ -66,7 +66,7 @@ fn follow(told: &Receiver<Told>) -> Result<(), RunError> {
             Told::Notice(now, notice) => log.notice(now, "", &notice),
             Told::Interrupt => break,
             Told::Died(e) => return Err(e),
-            Told::Player(_) | Told::Input(_) => {}
+            Told::Player(_) | Told::Input(_) | Told::Wish(_) => {}
         }
     }
     Ok(())

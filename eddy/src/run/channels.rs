@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::mpsc::Receiver;
 
+use eddy_core::config::Config;
 use eddy_core::node::Node;
 use eddy_core::stream::channel::ChannelSummary;
 use eddy_core::{Answer, Command, Notice};
@@ -30,17 +31,31 @@ pub fn channels(
     // Nobody calls one who only asks: the port for others stays free.
     let anywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into();
     let ground = Ground::bind(global.runtime, &anywhere)?;
-    let node = Node::viewer(global.config.clone(), seed()?, ground.clock.now())?;
     let (tell, told) = channel();
     watched(ui, tell.clone(), || {
-        let running = Running::start(ground, node, Quiet(tell.clone()), tell)?;
-        running.command(FIRST, Command::List { bootstrap: servers });
-        let answer = answer(&told, &own.bootstrap);
-        running.leave(&told);
-        running.stop();
-        show(&answer?, &own.bootstrap, ui);
+        let found = ask(global, ground, servers, &own.bootstrap, tell, &told)?;
+        show(&found, &own.bootstrap, ui);
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Asks bootstrap servers for the channels that there are.
+pub(super) fn ask(
+    global: &GlobalSettings,
+    ground: Ground,
+    servers: Vec<SocketAddr>,
+    named: &Hosts,
+    tell: impl Fn(Told) + Clone + Send + 'static,
+    told: &Receiver<Told>,
+) -> Result<Vec<ChannelSummary>, RunError> {
+    let config = Config { dht: None, ..global.config.clone() };
+    let node = Node::viewer(config, seed()?, ground.clock.now())?;
+    let running = Running::start(ground, node, Quiet(tell.clone()), tell)?;
+    running.command(FIRST, Command::List { bootstrap: servers });
+    let answer = answer(told, named);
+    running.leave(told);
+    running.stop();
+    answer
 }
 
 fn answer(told: &Receiver<Told>, asked: &Hosts) -> Result<Vec<ChannelSummary>, RunError> {
@@ -60,7 +75,7 @@ fn answer(told: &Receiver<Told>, asked: &Hosts) -> Result<Vec<ChannelSummary>, R
             Told::Notice(now, notice) => log.trouble(now, &notice),
             Told::Died(e) => return Err(e),
             Told::Interrupt => break,
-            Told::Player(_) | Told::Input(_) => {}
+            Told::Player(_) | Told::Input(_) | Told::Wish(_) => {}
         }
     }
     Err(RunError::new("interrupted before the answer came", "wait for it"))

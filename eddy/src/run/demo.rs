@@ -9,6 +9,8 @@ use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use eddy_core::Position;
+
 use self::swarm::{News, SERVER, Swarm, numbered};
 use crate::input::End;
 use crate::run::RunError;
@@ -57,12 +59,16 @@ fn follow(
 ) -> Result<(), RunError> {
     let mut table = Table::new(ui);
     let stagger = STAGGER.min(own.length / 4 / own.viewers);
-    let end = begin + own.length;
+    let (half, end) = (begin + own.length / 2, begin + own.length);
     let mut show_at = begin + REFRESH;
     loop {
         // Who joins before the provider is listed finds no channel.
         let joined = swarm.viewers().len() as u32;
-        let join_at = (swarm.is_listed() && joined < own.viewers).then(|| begin + stagger * joined);
+        let join_at = match joined.checked_sub(own.viewers) {
+            _ if !swarm.is_listed() => None,
+            None => Some(begin + stagger * joined),
+            Some(past) => (past < own.past).then(|| half + stagger * past),
+        };
         let wake = join_at.unwrap_or(end).min(show_at).min(end);
         match told.recv_timeout(wake.saturating_duration_since(Instant::now())) {
             Ok((_, Told::Interrupt)) => return Ok(()),
@@ -74,7 +80,12 @@ fn follow(
         }
         let now = Instant::now();
         if join_at.is_some_and(|at| at <= now) {
-            swarm.add_viewer()?;
+            let is_live = joined < own.viewers;
+            swarm.add_viewer(if is_live {
+                Position::Live
+            } else {
+                Position::Ago(own.length / 3)
+            })?;
         }
         if show_at <= now {
             table.show(begin.elapsed(), &swarm.rows());

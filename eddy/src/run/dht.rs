@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use eddy_core::dht::node::DhtNode;
 use eddy_core::dht::{DhtConfig, Key};
-use eddy_core::{Answer, Command, Delivery, Event, Host, Machine, Notice, Output, Ticket, Time};
+use eddy_core::{Answer, Command, Event, Host, Machine, Notice, Output, Ticket, Time};
 use serde::{Deserialize, Serialize};
 
 use crate::run::RunError;
 use crate::run::log::Log;
-use crate::run::node::{Ground, Running, Told, seed};
+use crate::run::node::{Answers, Ground, Running, Told, seed};
 use crate::run::signals::watched;
 use crate::settings::{DhtSettings, GlobalSettings};
 use crate::ui::line::{DhtState, Progress};
@@ -90,17 +90,6 @@ impl Machine for Shown {
 
     fn poll(&mut self) -> Output {
         self.node.poll()
-    }
-}
-
-/// A host that passes every notice on.
-struct Answers<T>(T);
-
-impl<T: Fn(Told)> Host for Answers<T> {
-    fn deliver(&mut self, _: Time, _: Delivery) {}
-
-    fn notify(&mut self, now: Time, notice: Notice) {
-        (self.0)(Told::Notice(now, notice));
     }
 }
 

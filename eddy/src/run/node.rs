@@ -6,12 +6,14 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use eddy_core::{Command, Delivery, Event, Host, Machine, Notice, Ticket, Time};
+use eddy_core::{Command, Delivery, DiskRequest, Event, Host, Machine, Notice, Ticket, Time};
 use eddy_runtime_mio::{Clock, Full, Handle, Sockets};
 
 use crate::cli::Runtime;
 use crate::input::{End, InputError};
 use crate::run::RunError;
+use crate::run::disk::Slot;
+use crate::run::remote::Wish;
 use crate::settings::GlobalSettings;
 use crate::url::HostPort;
 
@@ -36,6 +38,8 @@ pub(super) enum Told {
     Player(io::Error),
     /// The input ended.
     Input(Result<End, InputError>),
+    /// The user wants something of a viewer.
+    Wish(Wish),
     /// The user, or the system, wants the program to end.
     Interrupt,
     /// The driver ended unasked.
@@ -141,6 +145,36 @@ impl<T: Fn(Told)> Host for Quiet<T> {
 
     fn notify(&mut self, now: Time, notice: Notice) {
         pass_on(&self.0, now, notice);
+    }
+}
+
+/// A host for machines that answer, each with a notice.
+pub(super) struct Answers<T>(pub(super) T);
+
+impl<T: Fn(Told)> Host for Answers<T> {
+    fn deliver(&mut self, _: Time, _: Delivery) {}
+
+    fn notify(&mut self, now: Time, notice: Notice) {
+        (self.0)(Told::Notice(now, notice));
+    }
+}
+
+/// A host for nodes that play nothing, but keep files.
+pub(super) struct Keeping<T> {
+    pub(super) tell: T,
+    pub(super) disk: Slot,
+}
+
+impl<T: Fn(Told)> Host for Keeping<T> {
+    fn deliver(&mut self, _: Time, _: Delivery) {}
+
+    fn notify(&mut self, now: Time, notice: Notice) {
+        self.disk.notice(&notice);
+        pass_on(&self.tell, now, notice);
+    }
+
+    fn disk(&mut self, _: Time, request: DiskRequest) {
+        self.disk.request(request);
     }
 }
 

@@ -18,8 +18,9 @@ use serde::Serialize;
 use tracing::{error, info, warn};
 
 use crate::input::{End, InputError, Source};
+use crate::run::disk::{self, Keeper};
 use crate::run::log::{Log, refusal_text};
-use crate::run::node::{Ground, PACKETS, Quiet, Running, Told, seed};
+use crate::run::node::{Ground, Keeping, PACKETS, Running, Told, seed};
 use crate::run::signals::watched;
 use crate::run::{RunError, node};
 use crate::settings::{GlobalSettings, ProviderSettings};
@@ -60,7 +61,10 @@ pub fn provider(
     let (tell, told) = node::channel();
     watched(ui, tell.clone(), || {
         let listening = source.local_addr();
-        let running = Running::start(ground, machine, Quiet(tell.clone()), tell.clone())?;
+        let (slot, shelf) = disk::way(own.cache.clone());
+        let host = Keeping { tell: tell.clone(), disk: slot };
+        let running = Running::start(ground, machine, host, tell.clone())?;
+        let keeper = shelf.start(running.handle(), tell.clone())?;
         let feed = Feed::start(source, running.handle(), tell)?;
         announce(own, &channel, listening, ui);
         let mut progress = Progress::new(ui, start);
@@ -68,7 +72,8 @@ pub fn provider(
         feed.stop();
         running.leave(&told);
         numbers.release(running.now());
-        running.stop();
+        drop(running.stop());
+        keeper.into_iter().for_each(Keeper::finish);
         ended?;
         progress.provider_total();
         Ok(ExitCode::SUCCESS)
@@ -121,7 +126,7 @@ fn follow(
             Ok(Told::Input(Ok(End::Stopped))) | Ok(Told::Interrupt) => return Ok(()),
             Ok(Told::Input(Err(e))) => return Err(e.into()),
             Ok(Told::Died(e)) => return Err(e),
-            Ok(Told::Player(_)) => {}
+            Ok(Told::Player(_) | Told::Wish(_)) => {}
             Err(_) => return Ok(()),
         }
     }

@@ -1,15 +1,20 @@
 //! `eddy viewer`
 
+use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use eddy_core::config::{Config, PlayoutDelay};
-use eddy_core::stream::channel::Channel;
+use eddy_core::stream::channel::{Channel, Name};
+use eddy_core::stream::sign::PublicKey;
 use eddy_core::wire::message::Member;
-use eddy_core::{Command, Delivery, Host, Join, Notice, Phase, Position, Refusal, Time};
+use eddy_core::{
+    Command, Delivery, DiskRequest, Host, Join, Notice, Phase, Position, Refusal, Ticket, Time,
+};
 use eddy_runtime_mio::Clock;
 use eddy_sim::record::{Header, NodeKind};
 use tracing::{info, warn};
@@ -17,17 +22,21 @@ use tracing::{info, warn};
 use crate::cli;
 use crate::output::Playout;
 use crate::run::channels::list;
+use crate::run::disk::{self, Keeper, Slot};
 use crate::run::log::{Log, refusal_text};
-use crate::run::node::{FIRST, Ground, Told, pass_on, seed};
+use crate::run::node::{FIRST, Ground, Running, Told, seed};
 use crate::run::record::{self, MADE_BY, Recording};
+use crate::run::remote::Wish;
 use crate::run::signals::watched;
-use crate::run::{RunError, node};
+use crate::run::{RunError, node, remote};
 use crate::settings::{GlobalSettings, ViewerSettings};
 use crate::state::{Pin, State};
 use crate::ts::start::Start;
 use crate::ui::Ui;
 use crate::ui::line::Progress;
 
+/// The ticket of the user's first wish.
+const WISHES: Ticket = Ticket(FIRST.0 + 1);
 /// How long the output has at the end for what waits.
 const LAST_PACKETS: Duration = Duration::from_secs(2);
 /// How long the player may stop reading, however soon blocks are given up.
@@ -47,17 +56,9 @@ pub fn viewer(
         Some(key) => Some(key),
         None => state.pinned(&own.channel)?,
     };
-    // What was remembered of another provider's channel is of no use.
-    let known = state.known(&own.channel);
-    let known = known.filter(|(channel, _)| key.is_none_or(|key| key == channel.key()));
-    let remembers = known.is_some();
-    let join = Join {
-        bootstrap: own.bootstrap.resolve()?,
-        channel: own.channel.clone(),
-        key,
-        known,
-        position: Position::Live,
-    };
+    let servers = own.bootstrap.resolve()?;
+    let join = join(&state, servers.clone(), own.channel.clone(), key, own.position);
+    let remembers = join.known.is_some();
     let ground = Ground::bind(global.runtime, &global.listen)?;
     let config = Config { listen: ground.reachable_at(global)?, ..config(own) };
     let (made_by, node) = (MADE_BY.into(), NodeKind::Viewer);
@@ -66,23 +67,50 @@ pub fn viewer(
 
     let (tell, told) = node::channel();
     watched(ui, tell.clone(), || {
-        let host = Player { playout: Some(playout), tell: tell.clone() };
+        let (disk, shelf) = disk::way(own.cache.clone());
+        let host = Player { playout: Some(playout), disk, tell: tell.clone() };
         let record = own.record.as_deref();
-        let (running, recording) = record::start(&header, record, ground, host, tell)?;
+        let (running, recording) = record::start(&header, record, ground, host, tell.clone())?;
+        let keeper = shelf.start(running.handle(), tell.clone())?;
         running.command(FIRST, Command::Join(Box::new(join)));
-        let phase = Phase::Joining;
-        let log = Log::of("viewer");
-        let mut watching = Watching { own, state, remembers, channel: None, phase, log };
+        let mut watching = Watching {
+            own,
+            state,
+            servers,
+            remembers,
+            channel: None,
+            phase: Phase::Joining,
+            asked: BTreeMap::new(),
+            next: WISHES,
+            log: Log::of("viewer"),
+        };
         let mut progress = Progress::new(ui, running.now());
-        let ended = watching.follow(&told, &mut progress);
+        let keys = remote::listen(tell);
+        let ended = watching.follow(&told, &running, &mut progress);
+        drop(keys);
         running.leave(&told);
         let playout = running.stop().and_then(|host| host.playout);
+        keeper.into_iter().for_each(Keeper::finish);
         recording.into_iter().for_each(Recording::finish);
         ended?;
         playout.map_or(Ok(()), |p| p.close(LAST_PACKETS)).or_else(gone)?;
         progress.viewer_total(watching.channel.map(|channel| channel.block()));
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// What is needed to join a channel. What was remembered of another provider's
+/// channel of that name is of no use.
+fn join(
+    state: &State,
+    bootstrap: Vec<SocketAddr>,
+    channel: Name,
+    key: Option<PublicKey>,
+    position: Position,
+) -> Join {
+    let known = state.known(&channel);
+    let known = known.filter(|(known, _)| key.is_none_or(|key| key == known.key()));
+    Join { bootstrap, channel, key, known, position }
 }
 
 fn config(own: &ViewerSettings) -> Config {
@@ -126,9 +154,10 @@ fn gone(e: io::Error) -> Result<(), RunError> {
     }
 }
 
-/// The host of a viewer: blocks go to the player until it fails.
+/// The host of a viewer: blocks go to the player until it fails, files to the disk.
 struct Player<T> {
     playout: Option<Playout>,
+    disk: Slot,
     tell: T,
 }
 
@@ -142,7 +171,15 @@ impl<T: Fn(Told)> Host for Player<T> {
     }
 
     fn notify(&mut self, now: Time, notice: Notice) {
-        pass_on(&self.tell, now, notice);
+        self.disk.notice(&notice);
+        if let (Notice::Channel(_), Some(playout)) = (&notice, &mut self.playout) {
+            playout.begin_again();
+        }
+        (self.tell)(Told::Notice(now, notice));
+    }
+
+    fn disk(&mut self, _: Time, request: DiskRequest) {
+        self.disk.request(request);
     }
 }
 
@@ -150,10 +187,14 @@ impl<T: Fn(Told)> Host for Player<T> {
 struct Watching<'a> {
     own: &'a ViewerSettings,
     state: State,
+    servers: Vec<SocketAddr>,
     /// Whether members of an earlier time are known.
     remembers: bool,
     channel: Option<Channel>,
     phase: Phase,
+    /// What the user wanted, and was not done yet.
+    asked: BTreeMap<Ticket, Wish>,
+    next: Ticket,
     log: Log,
 }
 
@@ -162,16 +203,34 @@ impl Watching<'_> {
     fn follow(
         &mut self,
         told: &Receiver<Told>,
+        running: &Running<impl Host + Send + 'static>,
         progress: &mut Progress<'_>,
     ) -> Result<(), RunError> {
         for told in told {
             match told {
+                Told::Wish(Wish::Quit) => return Ok(()),
+                Told::Wish(wish) => match self.command(&wish) {
+                    Ok(command) => {
+                        self.asked.insert(self.next, wish);
+                        running.command(self.next, command);
+                        self.next.0 += 1;
+                    }
+                    Err(e) => warn!(hint = e.hint, "{e}"),
+                },
                 Told::Notice(now, Notice::Stats(stats)) => {
                     progress.viewer(now, self.phase, &stats);
                     self.log.faults(now);
                 }
+                // A switch took its place.
+                Told::Notice(
+                    _,
+                    Notice::Ended { ticket: FIRST, result: Err(Refusal::Replaced) },
+                ) => {}
                 Told::Notice(_, Notice::Ended { ticket: FIRST, result: Err(refusal) }) => {
-                    return Err(self.refused(refusal));
+                    return Err(self.refused(&self.own.channel, self.own.key.is_some(), refusal));
+                }
+                Told::Notice(_, Notice::Ended { ticket, result }) => {
+                    self.ended(ticket, result.err())
                 }
                 Told::Notice(_, Notice::Members(members)) => self.remember(&members),
                 Told::Notice(now, notice) => self.notice(now, notice)?,
@@ -182,6 +241,36 @@ impl Watching<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What the node is to do about a wish.
+    fn command(&self, wish: &Wish) -> Result<Command, RunError> {
+        Ok(match wish {
+            Wish::Toggle if self.phase != Phase::Paused => Command::Pause,
+            Wish::Play | Wish::Toggle => Command::Play,
+            Wish::Pause | Wish::Quit => Command::Pause,
+            Wish::Seek(to) => Command::Seek(*to),
+            Wish::Switch(to) => {
+                let key = self.state.pinned(to)?;
+                let key = key.or(self.own.key.filter(|_| *to == self.own.channel));
+                let servers = self.servers.clone();
+                Command::Join(Box::new(join(&self.state, servers, to.clone(), key, Position::Live)))
+            }
+        })
+    }
+
+    /// A wish came true, or did not.
+    fn ended(&mut self, ticket: Ticket, refusal: Option<Refusal>) {
+        let Some(wish) = self.asked.remove(&ticket) else { return };
+        match (wish, refusal) {
+            // Another wish took its place.
+            (_, None | Some(Refusal::Replaced | Refusal::Leaving)) => {}
+            (Wish::Switch(to), Some(refusal)) => {
+                let e = self.refused(&to, false, refusal);
+                warn!(hint = e.hint, "{e}");
+            }
+            (_, Some(refusal)) => warn!("not now: {}", refusal_text(refusal)),
+        }
     }
 
     fn notice(&mut self, now: Time, notice: Notice) -> Result<(), RunError> {
@@ -203,7 +292,8 @@ impl Watching<'_> {
     }
 
     fn pin(&self, channel: &Channel) -> Result<(), RunError> {
-        if self.own.key.is_none() && self.state.pin(channel.name(), channel.key())? == Pin::New {
+        let given = self.own.key.is_some() && *channel.name() == self.own.channel;
+        if !given && self.state.pin(channel.name(), channel.key())? == Pin::New {
             info!(
                 key = %channel.key(),
                 "first time in this channel: its key is trusted from now on, and no other"
@@ -221,8 +311,8 @@ impl Watching<'_> {
         }
     }
 
-    fn refused(&self, refusal: Refusal) -> RunError {
-        let (name, servers) = (&self.own.channel, list(&self.own.bootstrap));
+    fn refused(&self, name: &Name, key_given: bool, refusal: Refusal) -> RunError {
+        let servers = list(&self.own.bootstrap);
         match refusal {
             Refusal::NoSuchChannel => RunError::new(
                 format!("there is no channel {name} at {servers}"),
@@ -231,7 +321,7 @@ impl Watching<'_> {
                      `eddy channels --bootstrap {servers}` lists the channels that there are"
                 ),
             ),
-            Refusal::WrongKey if self.own.key.is_some() => RunError::new(
+            Refusal::WrongKey if key_given => RunError::new(
                 format!("the channel {name} at {servers} has another key than the one given"),
                 "ask the provider for the channel's link",
             ),

@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use crate::cli::{
-    BenchOptions, BootstrapOptions, ChannelsOptions, Cli, DemoOptions, DhtOptions, GlobalOptions,
-    ProviderOptions, ReplayOptions, ViewerOptions,
+    BenchOptions, BootstrapOptions, ChannelsOptions, Cli, DemoOptions, DhtOptions, FilesOptions,
+    GlobalOptions, ProviderOptions, ReplayOptions, ViewerOptions,
 };
 use crate::settings::UsageError;
 
@@ -29,6 +29,7 @@ pub(super) struct Tables {
     pub(super) provider: ProviderOptions,
     pub(super) viewer: ViewerOptions,
     pub(super) channels: ChannelsOptions,
+    pub(super) files: FilesOptions,
     pub(super) dht: DhtOptions,
     pub(super) replay: ReplayOptions,
     pub(super) demo: DemoOptions,
@@ -191,10 +192,10 @@ mod tests {
         let hint = |text: &str| refusal(text).hint;
         assert_eq!(
             hint("bootstrap = 'a:1'\n"),
-            "put it below [provider] or [viewer] or [channels] or [dht]"
+            "put it below [provider] or [viewer] or [channels] or [files] or [dht]"
         );
         assert_eq!(hint("[viewer]\nsub-streams = 4\n"), "put it below [provider]");
-        assert_eq!(hint("url = 'eddy://a:1/b'\n"), "put it below [viewer]");
+        assert_eq!(hint("url = 'eddy://a:1/b'\n"), "put it below [viewer] or [files]");
         assert_eq!(hint("[demo]\nrate = 4\n"), "put it below [bench.swarm]");
         let top = "put it at the top, before the first [section]";
         assert_eq!(hint("[viewer]\nmax-upload = '2M'\n"), top);

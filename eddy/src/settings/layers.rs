@@ -1,23 +1,27 @@
 //! From options to settings: what one layer leaves open comes from the next,
 //! and what is missing or does not fit is refused.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use eddy_core::Position;
+use eddy_core::cache::CacheConfig;
 use eddy_core::config::PlayoutDelay;
 use eddy_core::stream::channel::Name;
 use eddy_core::stream::sign::PublicKey;
 
 use crate::cli::{
-    BootstrapOptions, ChannelsOptions, DemoOptions, DhtOptions, GlobalOptions, Preset,
-    ProviderOptions, ReplayOptions, SwarmOptions, ViewerOptions,
+    BootstrapOptions, ChannelsOptions, DemoOptions, DhtOptions, FilesOptions, GlobalOptions,
+    Preset, ProviderOptions, ReplayOptions, SwarmOptions, ViewerOptions,
 };
 use crate::input::Input;
+use crate::moment::{Moment, Span};
 use crate::settings::{
-    BootstrapSettings, ChannelsSettings, DemoSettings, DhtSettings, GlobalSettings,
-    ProviderSettings, ReplaySettings, SwarmSettings, UsageError, ViewerSettings,
+    BootstrapSettings, CacheFolder, ChannelsSettings, DemoSettings, DhtSettings, FilesSettings,
+    GlobalSettings, ProviderSettings, ReplaySettings, SwarmSettings, UsageError, ViewerSettings,
+    network,
 };
-use crate::units::{Block, Count, Mbit, Seconds, SubStreams};
+use crate::units::{Block, Count, CountOrNone, FileLength, Mbit, Seconds, Size, SubStreams};
 
 /// Fills what one struct of options leaves open from another.
 macro_rules! over {
@@ -39,12 +43,16 @@ over!(ProviderOptions {
     input,
     block,
     sub_streams,
-    r#loop
+    r#loop,
+    keep,
+    cache,
+    file
 });
 over!(ChannelsOptions { bootstrap });
 over!(DhtOptions { bootstrap, network });
+over!(FilesOptions { url, bootstrap, channel, last });
 over!(ReplayOptions { file, events });
-over!(DemoOptions { viewers, seconds, input, block });
+over!(DemoOptions { viewers, past, seconds, input, block });
 over!(SwarmOptions { viewers, rate, seconds, block, runs });
 
 impl GlobalOptions {
@@ -65,16 +73,44 @@ impl GlobalOptions {
     }
 }
 
+/// Refuses a link in a section that names server or channel, too.
+fn no_link_beside<T>(given: bool, section: &str, link: T) -> Result<T, UsageError> {
+    if given {
+        return Err(UsageError {
+            what: format!("[{section}] has a url beside bootstrap or channel, which it contains"),
+            hint: "leave out url, or bootstrap and channel".into(),
+        });
+    }
+    Ok(link)
+}
+
+impl FilesOptions {
+    /// The same with the link taken apart.
+    pub(super) fn without_link(mut self) -> Result<Self, UsageError> {
+        let Some(url) = &self.url else { return Ok(self) };
+        let named = self.bootstrap.is_some() || self.channel.is_some();
+        let url = no_link_beside(named, "files", url)?;
+        self.bootstrap = Some(url.bootstrap.clone().into());
+        self.channel = Some(url.channel.clone());
+        Ok(self)
+    }
+
+    pub(super) fn settle(self) -> Result<FilesSettings, UsageError> {
+        Ok(FilesSettings {
+            bootstrap: self.bootstrap.ok_or_else(|| missing("--bootstrap HOST:PORT", LINK))?,
+            channel: self.channel.ok_or_else(|| missing("--channel NAME", LINK))?,
+            key: self.url.and_then(|url| url.key),
+            last: self.last.map_or(Duration::from_secs(300), |Span(last)| last),
+        })
+    }
+}
+
 impl ViewerOptions {
     /// The same with the link taken apart.
     pub(super) fn without_link(mut self) -> Result<Self, UsageError> {
         let Some(url) = self.url.take() else { return Ok(self) };
-        if self.bootstrap.is_some() || self.channel.is_some() {
-            return Err(UsageError {
-                what: "[viewer] has a url beside bootstrap or channel, which it contains".into(),
-                hint: "leave out url, or bootstrap and channel".into(),
-            });
-        }
+        let named = self.bootstrap.is_some() || self.channel.is_some();
+        let url = no_link_beside(named, "viewer", url)?;
         if let (Some(given), Some(linked)) = (self.key, url.key)
             && given != linked
         {
@@ -101,6 +137,10 @@ impl ViewerOptions {
             output: self.output.or(file.output),
             playout_delay: self.playout_delay.or(file.playout_delay),
             start: self.start.or(file.start),
+            ago: self.ago.or(file.ago.filter(|_| self.at.is_none())),
+            at: self.at.or(file.at.filter(|_| self.ago.is_none())),
+            cache: self.cache.or(file.cache),
+            quota: self.quota.or(file.quota),
             give_up: self.give_up.or(file.give_up),
             record: self.record.or(file.record),
         }
@@ -110,6 +150,7 @@ impl ViewerOptions {
         self,
         global: &GlobalSettings,
         state: Option<PathBuf>,
+        cache: Option<PathBuf>,
     ) -> Result<ViewerSettings, UsageError> {
         let mut config = global.config.clone();
         if let Some(delay) = self.playout_delay {
@@ -125,11 +166,29 @@ impl ViewerOptions {
         if matches!(config.playout_delay, PlayoutDelay::Fixed(delay) if delay > most) {
             return Err(too_long("--playout-delay", format!("{} ms", most.as_millis()), most));
         }
-        let link = "or give the channel's link, eddy://HOST:PORT/NAME?key=HEX";
+        let position = match (self.ago, self.at) {
+            (Some(_), Some(_)) => {
+                return Err(UsageError {
+                    what: "[viewer] has both ago and at".into(),
+                    hint: "leave out one of them".into(),
+                });
+            }
+            (Some(Span(ago)), None) if !ago.is_zero() => Position::Ago(ago),
+            (None, Some(Moment(at))) => Position::At(at),
+            _ => Position::Live,
+        };
+        let none = self.cache.as_deref() == Some(Path::new("none"));
+        let cache = folder(self.cache, cache).filter(|_| !none);
+        if cache.is_some() {
+            let whole = CacheConfig::default();
+            let quota = self.quota.map_or(whole.quota, |Size(quota)| quota);
+            let largest_file = whole.largest_file.min(quota);
+            config.cache = Some(CacheConfig { quota, largest_file, ..whole });
+        }
         Ok(ViewerSettings {
             state: needed_state(state)?,
-            bootstrap: self.bootstrap.ok_or_else(|| missing("--bootstrap HOST:PORT", link))?,
-            channel: self.channel.ok_or_else(|| missing("--channel NAME", link))?,
+            bootstrap: self.bootstrap.ok_or_else(|| missing("--bootstrap HOST:PORT", LINK))?,
+            channel: self.channel.ok_or_else(|| missing("--channel NAME", LINK))?,
             key: self.key,
             output: self.output.ok_or_else(|| {
                 missing(
@@ -138,6 +197,8 @@ impl ViewerOptions {
                 )
             })?,
             start: self.start.unwrap_or_default(),
+            position,
+            cache,
             record: self.record,
             config,
         })
@@ -149,6 +210,7 @@ impl ProviderOptions {
         self,
         global: &GlobalSettings,
         state: Option<PathBuf>,
+        cache: Option<PathBuf>,
     ) -> Result<ProviderSettings, UsageError> {
         let name = || Name::new("provider").expect("the default name is a name");
         let source = "with udp://HOST:PORT, FILE.ts or - (standard input)";
@@ -163,6 +225,19 @@ impl ProviderOptions {
             }
             (_, input) => input,
         };
+        let mut config = global.config.clone().for_provider();
+        let keep = self.keep.map_or(KEEP, |Span(keep)| keep);
+        let cache = folder(self.cache, cache).filter(|_| !keep.is_zero());
+        if cache.is_some() {
+            let least = Duration::from_secs(60);
+            config.cache = Some(CacheConfig::provider(keep.max(least)));
+        } else if self.keep.is_some_and(|Span(keep)| !keep.is_zero()) {
+            return Err(UsageError {
+                what: "no folder to keep what was sent in: neither XDG_CACHE_HOME nor HOME is set"
+                    .into(),
+                hint: "give one with --cache DIR".into(),
+            });
+        }
         let settings = ProviderSettings {
             state: needed_state(state)?,
             bootstrap: self.bootstrap.ok_or_else(|| missing("--bootstrap HOST:PORT", ELSE_FILE))?,
@@ -172,7 +247,9 @@ impl ProviderOptions {
             input,
             block: block(self.block, global.preset),
             sub_streams: self.sub_streams.map_or(8, |SubStreams(n)| n),
-            config: global.config.clone().for_provider(),
+            file: self.file.map_or(Duration::from_secs(10), |FileLength(file)| file),
+            cache,
+            config,
         };
         // Whether a description is a good one does not depend on the key.
         settings.channel(PublicKey::default())?;
@@ -196,12 +273,7 @@ impl BootstrapOptions {
 
 impl DhtOptions {
     pub(super) fn settle(self) -> DhtSettings {
-        let name = self.network.as_deref().unwrap_or("eddy");
-        let network = (name != "public").then(|| {
-            let mut id = [0; 8];
-            blake3::Hasher::new().update(name.as_bytes()).finalize_xof().fill(&mut id);
-            id
-        });
+        let network = network(self.network.as_deref().unwrap_or("eddy"));
         DhtSettings { bootstrap: self.bootstrap, network }
     }
 }
@@ -218,6 +290,7 @@ impl DemoOptions {
     pub(super) fn settle(self, global: &GlobalSettings) -> Result<DemoSettings, UsageError> {
         Ok(DemoSettings {
             viewers: self.viewers.map_or(8, |Count(n)| n),
+            past: self.past.map_or(2, |CountOrNone(n)| n),
             length: length(self.seconds, 30)?,
             input: self.input.unwrap_or(Input::Clip).looped(),
             block: block(self.block, global.preset),
@@ -240,7 +313,16 @@ impl SwarmOptions {
     }
 }
 
+/// How much of what it sent a provider keeps unless told otherwise.
+const KEEP: Duration = Duration::from_secs(3_600);
+const LINK: &str = "or give the channel's link, eddy://HOST:PORT/NAME?key=HEX";
 const ELSE_FILE: &str = "or put it into a file for --config";
+
+/// A folder that was given, else the usual one.
+fn folder(given: Option<PathBuf>, usual: Option<PathBuf>) -> Option<CacheFolder> {
+    let usual = usual.map(|dir| CacheFolder { dir, given: false });
+    given.map(|dir| CacheFolder { dir, given: true }).or(usual)
+}
 
 fn missing(option: &str, how: &str) -> UsageError {
     let name = option.split(' ').next().unwrap_or_default();

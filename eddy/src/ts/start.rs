@@ -31,13 +31,13 @@ pub type Passed = SmallVec<[Timed; 1]>;
 /// transport packet, unless it is RTP. Input that is no transport stream
 /// passes from its first byte on; a transport stream without a place to begin
 /// passes from its newest PAT on, after 12 s or 4 MiB.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Start {
     /// `None` once the output has begun.
     search: Option<Search>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Search {
     scan: Scan,
     framer: Framer,
@@ -49,7 +49,7 @@ struct Search {
 }
 
 /// What the transport packets have told.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Scan {
     program: Program,
     packets: u64,
@@ -61,7 +61,7 @@ struct Scan {
     found: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Held {
     position: u64,
     packet: Timed,

@@ -6,7 +6,7 @@ use std::mem;
 use std::time::Duration;
 
 use eddy_core::dht::DhtStats;
-use eddy_core::stats::{Rhythm, Stats};
+use eddy_core::stats::{Rhythm, Shift, Stats};
 use eddy_core::{Phase, Time};
 use serde::Serialize;
 
@@ -15,6 +15,7 @@ use super::{
     Mode, Ui, as_ms, continuity, json_line, mbit, millis, or_dash, peer_share, percent, seconds,
     total, whole_percent,
 };
+use crate::moment::span_text;
 
 /// Time between two lines in a pipe.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
@@ -133,12 +134,16 @@ impl<'a> Progress<'a> {
 /// A viewer's line.
 pub fn viewer_text(phase: Phase, stats: &Stats, rates: Rates, colours: bool) -> String {
     let parents = stats.parents.iter().flatten().count();
+    // Who watches the past has no delay to speak of.
+    let behind = match (stats.playout_delay, stats.behind) {
+        (None, Some(behind)) => format!("behind {}", span_text(behind)),
+        (delay, _) => format!("delay {}", or_dash(delay.map(millis))),
+    };
     // What matters most comes first: a narrow terminal cuts the rest.
     format!(
-        "{}  delay {}  buffer {}  parents {parents}/{}  lost {}  continuity {}  \
+        "{}  {behind}  buffer {}  parents {parents}/{}  lost {}  continuity {}  \
          from peers {}  down {}  up {}\n",
         State::from(phase).paint(9, colours),
-        or_dash(stats.playout_delay.map(millis)),
         seconds(stats.buffered),
         stats.parents.len(),
         stats.lost,
@@ -182,6 +187,8 @@ pub fn viewer_json(now: Time, phase: Phase, stats: &Stats, rates: Rates) -> Stri
         startup_ms: Option<u64>,
         playout_delay_ms: Option<u64>,
         buffer_ms: u64,
+        position_us: Option<u64>,
+        behind_ms: Option<u64>,
         parents: Vec<Option<String>>,
         partners: u32,
         viewers: u32,
@@ -194,6 +201,9 @@ pub fn viewer_json(now: Time, phase: Phase, stats: &Stats, rates: Rates) -> Stri
         blocks_lost: u64,
         blocks_repaired: u64,
         changes_of_parent: u64,
+        past: PastBlocks,
+        files: u32,
+        file_bytes: u64,
         sent: Sent,
     }
     #[derive(Serialize)]
@@ -211,6 +221,8 @@ pub fn viewer_json(now: Time, phase: Phase, stats: &Stats, rates: Rates) -> Stri
         startup_ms: stats.startup.map(as_ms),
         playout_delay_ms: stats.playout_delay.map(as_ms),
         buffer_ms: as_ms(stats.buffered),
+        position_us: stats.position.map(Time::as_micros),
+        behind_ms: stats.behind.map(as_ms),
         parents: stats.parents.iter().map(|p| p.map(|node| format!("{node:?}"))).collect(),
         partners: stats.partners,
         viewers: stats.viewers,
@@ -223,8 +235,36 @@ pub fn viewer_json(now: Time, phase: Phase, stats: &Stats, rates: Rates) -> Stri
         blocks_lost: stats.lost,
         blocks_repaired: stats.repaired,
         changes_of_parent: stats.reselections,
+        past: PastBlocks::of(stats),
+        files: stats.files,
+        file_bytes: stats.file_bytes,
         sent: Sent { maps, gossip, heartbeats, pings },
     })
+}
+
+/// Blocks of the past by source, and how many were passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct PastBlocks {
+    /// See [`Shift`].
+    pub peer: u64,
+    /// See [`Shift`].
+    pub emergency: u64,
+    /// See [`Shift`].
+    pub failed: u64,
+    /// See [`Shift`].
+    pub no_owner: u64,
+    /// See [`Shift`].
+    pub lost: u64,
+    /// Sent to others.
+    pub sent: u64,
+}
+
+impl PastBlocks {
+    /// What a node counted.
+    pub fn of(stats: &Stats) -> Self {
+        let Shift { peer, emergency, failed, no_owner, lost } = stats.shift;
+        Self { peer, emergency, failed, no_owner, lost, sent: stats.past_sent }
+    }
 }
 
 /// A provider's JSON line.
@@ -240,6 +280,9 @@ pub fn provider_json(now: Time, stats: &Stats, rates: Rates) -> String {
         partners: u32,
         viewers: u32,
         packets: u64,
+        past_sent: u64,
+        files: u32,
+        file_bytes: u64,
     }
     json_line(&Object {
         kind: "provider",
@@ -251,6 +294,9 @@ pub fn provider_json(now: Time, stats: &Stats, rates: Rates) -> String {
         partners: stats.partners,
         viewers: stats.viewers,
         packets: stats.packets,
+        past_sent: stats.past_sent,
+        files: stats.files,
+        file_bytes: stats.file_bytes,
     })
 }
 
@@ -322,6 +368,14 @@ mod tests {
     }
 
     #[test]
+    fn who_watches_the_past_is_so_long_behind() {
+        let behind = Some(Duration::from_secs(130));
+        let stats = Stats { playout_delay: None, behind, ..stats() };
+        let text = viewer_text(Phase::Playing, &stats, rates(), false);
+        assert!(text.starts_with("playing    behind 2:10  buffer"), "{text}");
+    }
+
+    #[test]
     fn a_provider_fits_on_a_line() {
         assert_eq!(
             provider_text(&stats(), rates(), false),
@@ -334,17 +388,19 @@ mod tests {
         assert_eq!(
             viewer_json(Time::from_micros(7), Phase::Playing, &stats(), rates()),
             "{\"kind\":\"viewer\",\"time_us\":7,\"state\":\"playing\",\"startup_ms\":214,\
-             \"playout_delay_ms\":412,\"buffer_ms\":1200,\"parents\":[\"abababab\",null],\"partners\":5,\
+             \"playout_delay_ms\":412,\"buffer_ms\":1200,\"position_us\":null,\"behind_ms\":null,\"parents\":[\"abababab\",null],\"partners\":5,\
              \"viewers\":8,\"down_bits_per_second\":1000000,\"up_bits_per_second\":500000,\
              \"continuity\":0.998,\"from_peers\":0.7,\"blocks_due\":1000,\"blocks_late\":2,\
              \"blocks_lost\":0,\"blocks_repaired\":3,\"changes_of_parent\":0,\
-             \"sent\":{\"maps\":9,\"gossip\":2,\"heartbeats\":1,\"pings\":4}}\n"
+             \"past\":{\"peer\":0,\"emergency\":0,\"failed\":0,\"no_owner\":0,\"lost\":0,\"sent\":0},\
+             \"files\":0,\"file_bytes\":0,\"sent\":{\"maps\":9,\"gossip\":2,\"heartbeats\":1,\"pings\":4}}\n"
         );
         assert_eq!(
             provider_json(Time::from_micros(7), &stats(), rates()),
             "{\"kind\":\"provider\",\"time_us\":7,\"input_bits_per_second\":520000,\
              \"up_bits_per_second\":500000,\"sub_streams_served\":20,\"sub_streams_offered\":24,\
-             \"partners\":5,\"viewers\":8,\"packets\":100}\n"
+             \"partners\":5,\"viewers\":8,\"packets\":100,\"past_sent\":0,\"files\":0,\
+             \"file_bytes\":0}\n"
         );
     }
 

@@ -177,7 +177,8 @@ pub(crate) fn continuity(stats: &Stats) -> Option<f64> {
 
 /// The share of blocks that came from other viewers, once any came.
 pub(crate) fn peer_share(stats: &Stats) -> Option<f64> {
-    (stats.from_peers + stats.from_provider > 0).then(|| stats.peer_share())
+    let (live, past) = (stats.from_peers + stats.from_provider, stats.shift.received());
+    (live + past > 0).then(|| stats.peer_share())
 }
 
 /// Two decimals, rounded down: 100.00 % means all of it.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use eddy_core::stats::Stats;
 use serde::Serialize;
 
+use super::line::PastBlocks;
 use super::{Colour, Mode, Ui, as_ms, millis, paint, percent, short};
 
 /// How one viewer did.
@@ -85,7 +86,7 @@ impl Summary {
              continuity  mean {}, worst {}\n\
              from peers  {}\n\
              blocks      {} due, {} late, {} lost\n\
-             {verdict}\n",
+             {}{verdict}\n",
             object.played,
             object.viewers,
             self.elapsed.as_secs(),
@@ -97,7 +98,37 @@ impl Summary {
             object.blocks_due,
             object.blocks_late,
             object.blocks_lost,
+            self.past_text(),
         )
+    }
+
+    /// Where the blocks of those who watched the past came from (report Table
+    /// 4-2); empty if nobody did.
+    fn past_text(&self) -> String {
+        let past = self.past();
+        if past.is_empty() {
+            return String::new();
+        }
+        let widest = past.iter().map(|row| row.name.len()).max().unwrap_or(0).max("past".len());
+        let head = ["past", "peers", "emergency", "failed", "no owner", "lost"];
+        let line = |cells: [&str; 6]| {
+            let [name, counts @ ..] = cells;
+            let counts: String = counts.iter().map(|cell| format!("  {cell:>9}")).collect();
+            format!("{name:<widest$}{counts}\n")
+        };
+        let rows = past.iter().map(|row| {
+            let PastBlocks { peer, emergency, failed, no_owner, lost, .. } = row.blocks;
+            let counts = [peer, emergency, failed, no_owner, lost].map(|n| n.to_string());
+            let [peer, emergency, failed, no_owner, lost] = counts.each_ref().map(|n| &n[..]);
+            line([row.name, peer, emergency, failed, no_owner, lost])
+        });
+        line(head) + &rows.collect::<String>()
+    }
+
+    fn past(&self) -> Vec<PastRow<'_>> {
+        let watched = |o: &&Outcome| o.stats.shift.received() + o.stats.shift.lost > 0;
+        let watched = self.outcomes.iter().filter(watched);
+        watched.map(|o| PastRow { name: &o.name, blocks: PastBlocks::of(&o.stats) }).collect()
     }
 
     fn spread(&self, of: impl Fn(&Stats) -> Option<Duration>) -> Spread {
@@ -109,7 +140,7 @@ impl Summary {
         Spread { p50: rank(50), p95: rank(95) }
     }
 
-    fn object(&self) -> Object {
+    fn object(&self) -> Object<'_> {
         let stats = || self.outcomes.iter().map(|o| &o.stats);
         let sum = |of: fn(&Stats) -> u64| stats().map(of).sum::<u64>();
         let (startup, delay) = (self.spread(|s| s.startup), self.spread(|s| s.playout_delay));
@@ -131,6 +162,7 @@ impl Summary {
             blocks_due: sum(|s| s.due),
             blocks_late: sum(|s| s.late),
             blocks_lost: sum(|s| s.lost),
+            past: self.past(),
             faults: self.faults(),
         }
     }
@@ -141,8 +173,16 @@ struct Spread {
     p95: Option<Duration>,
 }
 
+/// Where one viewer's blocks of the past came from.
 #[derive(Serialize)]
-struct Object {
+struct PastRow<'a> {
+    name: &'a str,
+    #[serde(flatten)]
+    blocks: PastBlocks,
+}
+
+#[derive(Serialize)]
+struct Object<'a> {
     kind: &'static str,
     elapsed_ms: u64,
     viewers: usize,
@@ -157,12 +197,14 @@ struct Object {
     blocks_due: u64,
     blocks_late: u64,
     blocks_lost: u64,
+    past: Vec<PastRow<'a>>,
     faults: Vec<String>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use eddy_core::stats::Shift;
 
     fn outcome(n: u64) -> Outcome {
         let stats = Stats {
@@ -196,6 +238,27 @@ mod tests {
              passed: every viewer played, no block was lost\n"
         );
         assert_eq!(summary.exit_code(), ExitCode::SUCCESS);
+    }
+
+    #[test]
+    fn who_watched_the_past_has_a_row_of_sources() {
+        let mut summary = summary();
+        summary.outcomes[3].name = "past-4".into();
+        summary.outcomes[3].stats.shift =
+            Shift { peer: 1_200, emergency: 3, failed: 20, no_owner: 1, lost: 0 };
+        let text = summary.text(false);
+        assert!(
+            text.contains(
+                "past        peers  emergency     failed   no owner       lost\n\
+                 past-4       1200          3         20          1          0\n\
+                 passed"
+            ),
+            "{text}"
+        );
+        assert!(serde_json::to_string(&summary.object()).unwrap().contains(
+            "\"past\":[{\"name\":\"past-4\",\"peer\":1200,\"emergency\":3,\"failed\":20,\
+                 \"no_owner\":1,\"lost\":0,\"sent\":0}]"
+        ));
     }
 
     #[test]
@@ -240,7 +303,7 @@ mod tests {
             "{\"kind\":\"summary\",\"elapsed_ms\":30400,\"viewers\":4,\"played\":4,\"startup_p50_ms\":200,\
              \"startup_p95_ms\":400,\"playout_delay_p50_ms\":402,\"playout_delay_p95_ms\":404,\
              \"continuity_mean\":0.99755859375,\"continuity_worst\":0.99609375,\"from_peers\":0.75,\
-             \"blocks_due\":4096,\"blocks_late\":10,\"blocks_lost\":0,\"faults\":[]}"
+             \"blocks_due\":4096,\"blocks_late\":10,\"blocks_lost\":0,\"past\":[],\"faults\":[]}"
         );
     }
 }

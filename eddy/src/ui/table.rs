@@ -44,6 +44,8 @@ pub enum State {
     Playing,
     /// See [`Phase::Stalled`].
     Stalled,
+    /// See [`Phase::Paused`].
+    Paused,
     /// It ended before its time.
     Gone,
 }
@@ -54,6 +56,7 @@ impl From<Phase> for State {
             Phase::Buffering => Self::Buffering,
             Phase::Playing => Self::Playing,
             Phase::Stalled => Self::Stalled,
+            Phase::Paused => Self::Paused,
             _ => Self::Joining,
         }
     }
@@ -67,6 +70,7 @@ impl State {
             Self::Buffering => "buffering",
             Self::Playing => "playing",
             Self::Stalled => "stalled",
+            Self::Paused => "paused",
             Self::Gone => "gone",
         }
     }
@@ -74,7 +78,7 @@ impl State {
     pub(super) fn paint(self, width: usize, colours: bool) -> String {
         let colour = match self {
             Self::Live | Self::Playing => Colour::Green,
-            Self::Joining | Self::Buffering => Colour::Yellow,
+            Self::Joining | Self::Buffering | Self::Paused => Colour::Yellow,
             Self::Stalled | Self::Gone => Colour::Red,
         };
         paint(&format!("{:width$}", self.word()), colour, colours)

@@ -1,30 +1,35 @@
 //! The demo's nodes.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use eddy_core::bootstrap::Bootstrap;
+use eddy_core::cache::CacheConfig;
 use eddy_core::config::Config;
 use eddy_core::node::Node;
 use eddy_core::stats::Stats;
 use eddy_core::stream::channel::{Channel, ChannelError, ChannelSpec, Name};
 use eddy_core::stream::sign::Signer;
 use eddy_core::{
-    BootstrapState, Command, Delivery, Host, Join, Machine, NodeId, Notice, Phase, Position, Time,
+    BootstrapState, Command, Delivery, DiskRequest, Host, Join, Machine, NodeId, Notice, Phase,
+    Position, Time,
 };
 use tracing::{error, warn};
 
 use super::check::{Checked, Published, Witness};
 use crate::input::Source;
+use crate::run::disk::{self, Keeper, Slot};
 use crate::run::log::{Log, refusal_text};
 use crate::run::node::{FIRST, Ground, LEAVE, LEAVE_WITHIN, PACKETS, Running, Told, pass_on, seed};
 use crate::run::provider::Feed;
 use crate::run::{RunError, bootstrap};
-use crate::settings::GlobalSettings;
+use crate::settings::{CacheFolder, GlobalSettings};
 use crate::ui::summary::Outcome;
 use crate::ui::table::{Parent, Row, State};
 use crate::ui::{self, line::Rates};
@@ -33,6 +38,11 @@ use crate::ui::{self, line::Rates};
 pub(super) const SERVER: usize = 0;
 const PROVIDER: usize = 1;
 const FIRST_VIEWER: usize = 2;
+
+/// Short files: a demo is over soon.
+const FILE: Duration = Duration::from_secs(2);
+/// How long they are kept.
+const KEPT: Duration = Duration::from_secs(300);
 
 /// What a node tells, with its place in the list.
 pub(super) type News = (usize, Told);
@@ -53,6 +63,30 @@ pub(super) struct Swarm<'a> {
     published: Arc<Published>,
     nodes: Vec<Part>,
     listed: bool,
+    scratch: Scratch,
+}
+
+/// Where the nodes' files are, while the demo lasts.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        Self(std::env::temp_dir().join(format!("eddy-demo-{}", std::process::id())))
+    }
+
+    fn of(&self, node: &str) -> CacheFolder {
+        CacheFolder { dir: self.0.join(node), given: true }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if self.0.exists()
+            && let Err(e) = fs::remove_dir_all(&self.0)
+        {
+            warn!("cannot remove {}: {e}", self.0.display());
+        }
+    }
 }
 
 /// One node of the demo.
@@ -60,6 +94,7 @@ struct Part {
     name: String,
     id: Option<NodeId>,
     running: Running<Seat>,
+    keeper: Option<Keeper>,
     phase: Phase,
     stats: Stats,
     told_at: Time,
@@ -73,6 +108,7 @@ struct Part {
 struct Seat {
     number: usize,
     to: Sender<News>,
+    disk: Slot,
     checked: Option<Checked>,
 }
 
@@ -83,7 +119,12 @@ impl Host for Seat {
         }
     }
 
+    fn disk(&mut self, _: Time, request: DiskRequest) {
+        self.disk.request(request);
+    }
+
     fn notify(&mut self, now: Time, notice: Notice) {
+        self.disk.notice(&notice);
         pass_on(&numbered(&self.to, self.number), now, notice);
     }
 }
@@ -104,8 +145,16 @@ impl<'a> Swarm<'a> {
         let config = Config { listen: server, ..bootstrap::config(global) };
         let machine = Bootstrap::new(config, seed()?, ground.clock.now())?;
         let published = Arc::new(Published::default());
-        let mut swarm =
-            Self { global, to, server, channel, published, nodes: Vec::new(), listed: false };
+        let mut swarm = Self {
+            global,
+            to,
+            server,
+            channel,
+            published,
+            nodes: Vec::new(),
+            listed: false,
+            scratch: Scratch::new(),
+        };
         swarm.add("server".into(), None, ground, machine, None)?;
         swarm.add_provider(signer)?;
         Ok(swarm)
@@ -113,8 +162,9 @@ impl<'a> Swarm<'a> {
 
     fn add_provider(&mut self, signer: Signer) -> Result<(), RunError> {
         let ground = Ground::local(self.global.runtime)?;
-        let config =
-            Config { listen: ground.local_addr(), ..self.global.config.clone().for_provider() };
+        let cache = Some(CacheConfig::provider(KEPT));
+        let listen = ground.local_addr();
+        let config = Config { listen, cache, ..self.global.config.clone().for_provider() };
         let channel = self.channel.clone();
         let (servers, now) = (vec![self.server], ground.clock.now());
         let provider =
@@ -131,18 +181,20 @@ impl<'a> Swarm<'a> {
     }
 
     /// One more viewer joins.
-    pub(super) fn add_viewer(&mut self) -> Result<(), RunError> {
+    pub(super) fn add_viewer(&mut self, position: Position) -> Result<(), RunError> {
         let ground = Ground::local(self.global.runtime)?;
-        let config = Config { listen: ground.local_addr(), ..self.global.config.clone() };
+        let cache = Some(CacheConfig { max_age: Some(KEPT), ..CacheConfig::default() });
+        let config = Config { listen: ground.local_addr(), cache, ..self.global.config.clone() };
         let viewer = Node::viewer(config, seed()?, ground.clock.now())?;
-        let name = format!("viewer-{}", self.viewers().len() + 1);
+        let kind = if position == Position::Live { "viewer" } else { "past" };
+        let name = format!("{kind}-{}", self.viewers().len() + 1);
         let checked = Checked::new(self.published.clone());
         let join = Join {
             bootstrap: vec![self.server],
             channel: self.channel.name().clone(),
             key: Some(self.channel.key()),
             known: None,
-            position: Position::Live,
+            position,
         };
         self.add(name, Some(viewer.id()), ground, viewer, Some(checked))?;
         if let Some(part) = self.nodes.last() {
@@ -160,14 +212,17 @@ impl<'a> Swarm<'a> {
         checked: Option<Checked>,
     ) -> Result<(), RunError> {
         let number = self.nodes.len();
-        let seat = Seat { number, to: self.to.clone(), checked };
+        let (disk, shelf) = disk::way(Some(self.scratch.of(&name)));
+        let seat = Seat { number, to: self.to.clone(), disk, checked };
         let tell = numbered(&self.to, number);
         let told_at = ground.clock.now();
+        let running = Running::start(ground, machine, seat, tell.clone())?;
         self.nodes.push(Part {
             log: Log::of(&name),
             name,
             id,
-            running: Running::start(ground, machine, seat, tell)?,
+            keeper: shelf.start(running.handle(), tell)?,
+            running,
             phase: Phase::Joining,
             stats: Stats::default(),
             told_at,
@@ -215,7 +270,7 @@ impl<'a> Swarm<'a> {
             Told::Notice(now, notice) => part.log.trouble(now, &notice),
             Told::Died(e) if number < FIRST_VIEWER => return Err(e),
             Told::Died(_) => part.alive = false,
-            Told::Player(_) | Told::Input(_) | Told::Interrupt => {}
+            Told::Player(_) | Told::Input(_) | Told::Wish(_) | Told::Interrupt => {}
         }
         Ok(())
     }
@@ -266,7 +321,7 @@ impl<'a> Swarm<'a> {
     pub(super) fn leave_rest(&mut self, told: &Receiver<News>) {
         for number in [PROVIDER, SERVER] {
             for part in self.leave(number, told) {
-                part.running.stop();
+                part.stop();
             }
         }
     }
@@ -303,11 +358,18 @@ impl Part {
         (self.told_at, self.stats) = (now, stats);
     }
 
+    /// Ends the node and its disk.
+    fn stop(self) -> Option<Checked> {
+        let checked = self.running.stop().and_then(|seat| seat.checked);
+        self.keeper.into_iter().for_each(Keeper::finish);
+        checked
+    }
+
     /// How a viewer did. Blocks that were left out or altered on the way are
     /// lost, whatever the node says.
     fn outcome(self) -> Outcome {
-        let Self { name, running, mut stats, alive, .. } = self;
-        if let Some(checked) = running.stop().and_then(|seat| seat.checked) {
+        let (name, alive, mut stats) = (self.name.clone(), self.alive, self.stats.clone());
+        if let Some(checked) = self.stop() {
             if checked.wrong > 0 {
                 error!(node = name, "{} blocks are not what was published", checked.wrong);
             }
@@ -324,7 +386,7 @@ fn channel(block: Duration, signer: &Signer) -> Result<Channel, ChannelError> {
         description: String::new(),
         block,
         sub_streams: 8,
-        file: Duration::from_secs(10),
+        file: FILE,
         key: signer.public(),
     })
 }
