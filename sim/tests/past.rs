@@ -168,6 +168,7 @@ fn what_went_by_is_played_from_other_viewers() {
     assert_eq!((stats.shift.emergency, stats.shift.failed, stats.shift.lost), (0, 0, 0));
     assert!(stats.shift.peer >= blocks as u64, "{:?}", stats.shift);
     assert_eq!(it.stats(it.provider).past_sent, 0);
+    assert_eq!((stats.from_peers, stats.from_provider), (0, 0), "it takes no part in the live mesh");
 }
 
 #[test]

@@ -74,13 +74,17 @@ impl Node {
     /// The join asked for a moment of the past, and enough is known to go there.
     pub(super) fn start_in_past(&mut self) {
         self.timers.disarm(Timer::Start);
+        // Who is there already stays out of the live mesh.
+        if self.stream.as_ref().is_none_or(|s| s.rewind.is_some()) {
+            return;
+        }
         let Some(edge) = self.live_edge() else { return };
         let position = self.join.as_ref().map_or(Position::Live, |(_, join)| join.position);
         let seq = self.moment(position, edge);
         if seq >= self.live_from(edge) {
             self.stream.iter_mut().for_each(|s| s.wants_live = true);
             self.try_start(true);
-        } else if self.stream.as_ref().is_some_and(|s| s.rewind.is_none()) {
+        } else {
             self.leap(None, seq);
         }
     }
