@@ -549,6 +549,35 @@ fn our_address_is_what_most_say_it_is_and_our_id_follows() {
 }
 
 #[test]
+fn an_error_is_never_longer_than_what_it_answers() {
+    for network in [None, Some(*b"ournetwk")] {
+        let mut bench = Bench::with(DhtConfig { network, ..DhtConfig::default() });
+        let ns = if network.is_some() { "2:ns8:ournetwk" } else { "" };
+        let id = "2:id20:abcdefghij0123456789";
+        let key = "9:info_hash20:mnopqrstuvwxyz123456";
+        for (arguments, method) in [
+            ("", "1:q1:x"),
+            ("", "1:q3:put"),
+            ("", "1:q0:"),
+            (&format!("{key}4:porti1e5:token8:12345678"), "1:q13:announce_peer"),
+            (&format!("{key}4:porti0e5:token0:"), "1:q13:announce_peer"),
+            ("6:target19:abcdefghijklmnopqrs", "1:q9:find_node"),
+        ] {
+            let query = format!("d1:ad{id}{arguments}e{ns}{method}1:t1:a1:y1:qe");
+            bench.said.clear();
+            bench.dht.receive(bench.now, addr(1), query.as_bytes());
+            bench.drain();
+            for (_, packet) in &bench.said {
+                assert!(matches!(packet.body, Body::Error { .. }), "{packet:?}");
+                let length = emit(packet).len();
+                assert!(length <= query.len(), "{length} bytes for {query:?}");
+            }
+            assert_eq!(bench.said.len(), 1, "{query:?}");
+        }
+    }
+}
+
+#[test]
 fn received_is_handled_and_dropped() {
     let mut bench = Bench::new();
     for n in 0..500_u16 {
