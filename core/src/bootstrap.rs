@@ -71,6 +71,8 @@ struct Client {
     node: NodeId,
     addr: SocketAddr,
     nonce: u64,
+    /// The channel that it is in.
+    channel: Option<ChannelId>,
 }
 
 /// A bootstrap server. A channel's name stays with the key that registered it
@@ -199,7 +201,7 @@ impl Bootstrap {
             addr.set_ip(remote.ip());
         }
         let nonce = self.rng.next_u64();
-        self.clients.insert(link, Client { node: hello.node, addr, nonce });
+        self.clients.insert(link, Client { node: hello.node, addr, nonce, channel: None });
         let hello = Hello {
             max_frame: 0,
             node: self.id,
@@ -269,9 +271,14 @@ impl Bootstrap {
 
     /// Notes that a client is in a channel, and tries whether it can be dialled.
     fn keep(&mut self, link: LinkId, channel: ChannelId) {
-        let Some(client) = self.clients.get(&link) else { return };
-        let Some(listed) = self.channels.get_mut(&channel) else { return };
+        let Some(client) = self.clients.get_mut(&link) else { return };
         let (node, addr, now) = (client.node, client.addr, self.now);
+        // A node is in one channel at a time.
+        let before = client.channel.replace(channel).filter(|before| *before != channel);
+        if let Some(listed) = before.and_then(|before| self.channels.get_mut(&before)) {
+            listed.nodes.remove(&node);
+        }
+        let Some(listed) = self.channels.get_mut(&channel) else { return };
         if let Some(kept) = listed.nodes.get_mut(&node) {
             kept.heard = now;
             if kept.addr == addr {

@@ -118,8 +118,9 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Command {
-    /// Viewer: join a channel and play it. Ends when the first block is handed
-    /// over, or with a refusal.
+    /// Viewer: join a channel and play it. Who is in another channel leaves it
+    /// as soon as the new one is known to be there, and stays if it is not.
+    /// Ends when the first block is handed over, or with a refusal.
     Join(Box<Join>),
     /// Provider: one datagram as the encoder sent it, stamped on arrival.
     /// At most 65,507 bytes.
@@ -377,7 +378,8 @@ pub enum Refusal {
     NotPossible,
     /// The node is leaving.
     Leaving,
-    /// The node is in a channel already, or has too many commands to carry out.
+    /// The node asks its bootstrap servers for something else, or has too many
+    /// commands to carry out.
     Busy,
     /// The packet is longer than 65,507 bytes.
     PacketTooLong,

@@ -77,7 +77,8 @@ impl Defects {
 }
 
 /// How many records of one address and one network count when owners are
-/// ranked; `None` for all, where a whole network sits on one address.
+/// ranked; `None` for all, where a whole network sits on one address. Loopback
+/// is exempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caps {
     /// Of one IPv4 address or IPv6 /64: 4.

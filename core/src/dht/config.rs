@@ -12,8 +12,8 @@ pub struct DhtConfig {
     pub network: Option<[u8; 8]>,
     /// Protection against those who have many ports or neighbouring addresses:
     /// one node of an address and of a bucket's subnet in the table, two of a
-    /// subnet in a lookup, few records of one source. Must be off where all
-    /// nodes share an address, as on one machine.
+    /// subnet in a lookup, few records of one source. Must be off where many
+    /// nodes share an address; loopback is exempt.
     pub hardened: bool,
     /// The node asks but does not answer, and nobody keeps it in a table
     /// (BEP 43): for those whom others cannot reach.

@@ -25,7 +25,6 @@ const SOURCES: usize = 1_024;
 /// The limits of a node, in both directions.
 #[derive(Debug)]
 pub struct Limiter {
-    exempt_loopback: bool,
     from: Sources,
     from_all: Bucket,
     answers: Bucket,
@@ -33,12 +32,10 @@ pub struct Limiter {
     to_all: Bucket,
 }
 
-impl Limiter {
-    /// Full buckets. With `exempt_loopback` each address of this machine counts
-    /// as many hosts: only what holds for all together holds for it.
-    pub fn new(exempt_loopback: bool) -> Self {
+/// Full buckets.
+impl Default for Limiter {
+    fn default() -> Self {
         Self {
-            exempt_loopback,
             from: Sources::new(FROM_SOURCE),
             from_all: Bucket(Time::ZERO),
             answers: Bucket(Time::ZERO),
@@ -46,7 +43,9 @@ impl Limiter {
             to_all: Bucket(Time::ZERO),
         }
     }
+}
 
+impl Limiter {
     /// A query came from this address: whether it may be served.
     pub fn serve(&mut self, now: Time, from: IpAddr) -> bool {
         let host = self.host(from);
@@ -68,10 +67,10 @@ impl Limiter {
         admit(&mut self.to, &mut self.to_all, TO_ALL, now, host)
     }
 
-    /// The source whose limit holds; `None` for none.
+    /// The source whose limit holds. The addresses of this machine count as many
+    /// hosts: for them holds only what holds for all together.
     fn host(&self, ip: IpAddr) -> Option<IpAddr> {
-        let exempt = self.exempt_loopback && ip.to_canonical().is_loopback();
-        (!exempt).then(|| source(ip))
+        (!ip.to_canonical().is_loopback()).then(|| source(ip))
     }
 }
 
@@ -170,7 +169,7 @@ mod tests {
 
     quickcheck! {
         fn what_is_let_through_in_any_span_is_rate_and_burst_at_most(steps: Vec<(u8, bool)>) -> bool {
-            let (mut limiter, mut now) = (Limiter::new(false), NOW);
+            let (mut limiter, mut now) = (Limiter::default(), NOW);
             let mut through = Vec::new();
             for (after, many) in steps {
                 now = now + millis(after.into());
@@ -189,7 +188,7 @@ mod tests {
         }
 
         fn answers_keep_to_their_rate_and_burst(sizes: Vec<u16>, pause: u8) -> bool {
-            let (mut limiter, mut now, mut sent) = (Limiter::new(false), NOW, 0);
+            let (mut limiter, mut now, mut sent) = (Limiter::default(), NOW, 0);
             for size in sizes {
                 let size = usize::from(size % 1_025);
                 for _ in 0..8 {
@@ -204,7 +203,7 @@ mod tests {
         }
 
         fn who_keeps_to_the_rate_is_always_served(pauses: Vec<u8>) -> bool {
-            let (mut limiter, mut now) = (Limiter::new(false), NOW);
+            let (mut limiter, mut now) = (Limiter::default(), NOW);
             pauses.into_iter().all(|pause| {
                 now = now + millis(50 + u64::from(pause));
                 limiter.serve(now, ip(1)) && limiter.answer(now, 60)
@@ -212,7 +211,7 @@ mod tests {
         }
 
         fn a_query_that_waits_as_told_is_sent(n: u8) -> bool {
-            let (mut limiter, mut now) = (Limiter::new(false), NOW);
+            let (mut limiter, mut now) = (Limiter::default(), NOW);
             for _ in 0..n {
                 if let Err(at) = limiter.ask(now, ip(1)) {
                     assert!(at > now && limiter.ask(at - Duration::from_micros(1), ip(1)).is_err());
@@ -226,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_flood_from_one_address_costs_no_other_its_answers() {
-        let mut limiter = Limiter::new(false);
+        let mut limiter = Limiter::default();
         let served = (0..10_000).filter(|_| limiter.serve(NOW, ip(1))).count();
         assert_eq!(served, 100);
         assert!((2..100).all(|n| limiter.serve(NOW, ip(n))));
@@ -238,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_flood_from_many_addresses_is_bounded_in_work_and_memory() {
-        let mut limiter = Limiter::new(false);
+        let mut limiter = Limiter::default();
         // One that is at its limit.
         let served = (0..1_000).filter(|_| limiter.serve(NOW, ip(0))).count();
         let served = served + (1..50_000).filter(|n| limiter.serve(NOW, ip(*n))).count();
@@ -253,7 +252,7 @@ mod tests {
 
     #[test]
     fn what_all_together_may_not_costs_a_source_nothing() {
-        let mut limiter = Limiter::new(false);
+        let mut limiter = Limiter::default();
         assert_eq!((0..250).filter(|n| limiter.ask(NOW, ip(*n)).is_ok()).count(), 250);
         let at = limiter.ask(NOW, ip(999)).unwrap_err();
         assert_eq!(at, NOW + millis(4));
@@ -263,12 +262,10 @@ mod tests {
     }
 
     #[test]
-    fn loopback_may_be_exempt_from_what_holds_for_one_source() {
-        let local = Ipv4Addr::LOCALHOST.into();
-        let served = |exempt| {
-            let mut limiter = Limiter::new(exempt);
-            (0..3_000).filter(|_| limiter.serve(NOW, local)).count()
-        };
-        assert_eq!((served(false), served(true)), (100, 2_000));
+    fn loopback_is_exempt_from_what_holds_for_one_source() {
+        for (from, served) in [(Ipv4Addr::LOCALHOST, 2_000), (Ipv4Addr::new(10, 0, 0, 1), 100)] {
+            let mut limiter = Limiter::default();
+            assert_eq!((0..3_000).filter(|_| limiter.serve(NOW, from.into())).count(), served);
+        }
     }
 }

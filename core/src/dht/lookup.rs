@@ -259,7 +259,8 @@ impl Lookup {
     fn is_crowded(&self, addr: SocketAddr) -> bool {
         let net = subnet(addr);
         let neighbours = self.hopeful().filter(|c| subnet(c.contact.addr) == net);
-        self.hardened && neighbours.take(NEIGHBOURS).count() == NEIGHBOURS
+        let hardened = self.hardened && !addr.ip().is_loopback();
+        hardened && neighbours.take(NEIGHBOURS).count() == NEIGHBOURS
     }
 }
 

@@ -9,7 +9,7 @@ pub(super) fn is_martian(addr: SocketAddr, own: SocketAddr) -> bool {
 }
 
 /// The same, but our own endpoint is fine: a record may be ours. Loopback is
-/// for those who are on loopback themselves.
+/// for those who are there themselves, or who are everywhere on their machine.
 pub(super) fn is_unreachable(addr: SocketAddr, own: SocketAddr) -> bool {
     let nowhere = match addr.ip() {
         IpAddr::V4(ip) => is_nowhere(ip),
@@ -18,7 +18,13 @@ pub(super) fn is_unreachable(addr: SocketAddr, own: SocketAddr) -> bool {
     nowhere
         || addr.port() == 0
         || addr.is_ipv4() != own.is_ipv4()
-        || addr.ip().is_loopback() && !own.ip().is_loopback()
+        || addr.ip().is_loopback() && !own.ip().is_loopback() && !own.ip().is_unspecified()
+}
+
+/// Whether somebody elsewhere sends us to our own machine. What listens there
+/// trusts its neighbours.
+pub(super) fn is_sent_home(addr: SocketAddr, by: SocketAddr) -> bool {
+    addr.ip().is_loopback() && !by.ip().is_loopback()
 }
 
 fn is_nowhere(ip: Ipv4Addr) -> bool {
@@ -82,5 +88,14 @@ mod tests {
         assert!(!is_martian(at("127.0.0.1:2"), at("127.0.0.1:1")));
         assert!(!is_martian(at("127.1.2.3:2"), at("127.0.0.1:1")));
         assert!(!is_martian(at("[::1]:2"), at("[::1]:1")));
+    }
+
+    #[test]
+    fn who_is_everywhere_on_a_machine_is_on_its_loopback_too() {
+        let own = at("0.0.0.0:4000");
+        assert!(!is_martian(at("127.0.0.1:1"), own) && !is_martian(at("10.0.0.1:1"), own));
+        assert!(is_sent_home(at("127.0.0.1:1"), at("10.0.0.1:1")));
+        assert!(!is_sent_home(at("127.0.0.1:1"), at("127.0.0.2:1")));
+        assert!(!is_sent_home(at("10.0.0.2:1"), at("10.0.0.1:1")));
     }
 }

@@ -34,7 +34,7 @@ mod votes;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
 use bytes::Bytes;
@@ -142,8 +142,12 @@ pub struct Dht {
 }
 
 impl Dht {
-    /// A node that knows nobody. `listen` is the endpoint that it sends from.
+    /// A node that knows nobody. `listen` is the endpoint that it sends from. A
+    /// node has one family (BEP 32): that of `listen`, but IPv4 for one that is
+    /// everywhere on its machine.
     pub fn new(config: DhtConfig, listen: SocketAddr, mut rng: Rng, now: Time) -> Self {
+        let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, listen.port()));
+        let listen = if listen.ip().is_unspecified() { everywhere } else { listen };
         let id = config.id.unwrap_or_else(|| Key::for_address(listen.ip(), &mut rng));
         let mut dht = Self {
             id,
@@ -152,7 +156,7 @@ impl Dht {
             rpc: Rpc::default(),
             store: Store::new(id, config.hardened),
             tokens: Tokens::new(&mut rng, now),
-            limiter: Limiter::new(!config.hardened),
+            limiter: Limiter::default(),
             votes: Votes::default(),
             way: Way::default(),
             doorstep: Doorstep::default(),

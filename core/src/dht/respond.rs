@@ -6,7 +6,7 @@ use core::net::SocketAddr;
 use super::Dht;
 use super::key::{Contact, Key};
 use super::krpc::Answer;
-use super::martian::is_martian;
+use super::martian::{is_martian, is_sent_home};
 use super::rpc::{Call, Purpose};
 
 impl Dht {
@@ -29,14 +29,16 @@ impl Dht {
         if let Some(seen) = ip {
             self.on_vote(from, seen);
         }
-        let nodes = self.usable(answer.nodes, answer.nodes6);
+        let nodes = self.usable(from, answer.nodes, answer.nodes6);
         self.hear_of(&nodes);
         match call.purpose {
             Purpose::Search(op) => {
                 if let Some(search) = self.searches.get_mut(&op) {
                     search.lookup.on_answer(from, answer.token, &nodes);
                 }
-                self.found(op, answer.values.unwrap_or_default());
+                let mut values = answer.values.unwrap_or_default();
+                values.retain(|value| !is_sent_home(*value, from));
+                self.found(op, values);
                 self.advance(op);
             }
             Purpose::Announce(op) => {
@@ -79,9 +81,13 @@ impl Dht {
     }
 
     /// Nodes of our family that can be where they are said to be.
-    fn usable(&self, nodes: Vec<Contact>, nodes6: Vec<Contact>) -> Vec<Contact> {
+    fn usable(&self, by: SocketAddr, nodes: Vec<Contact>, nodes6: Vec<Contact>) -> Vec<Contact> {
         let mut nodes = if self.listen.is_ipv4() { nodes } else { nodes6 };
-        nodes.retain(|node| node.id != self.id && !is_martian(node.addr, self.listen));
+        nodes.retain(|node| {
+            node.id != self.id
+                && !is_martian(node.addr, self.listen)
+                && !is_sent_home(node.addr, by)
+        });
         nodes
     }
 

@@ -228,11 +228,12 @@ impl Table {
     /// as far as that is forbidden.
     fn is_allowed(&self, contact: Contact) -> bool {
         let Contact { id, addr } = contact;
+        let hardened = self.hardened && !addr.ip().is_loopback();
         let same = |e: &Entry| {
             let Contact { id: other, addr: at } = e.contact;
-            at == addr || self.hardened && at.ip() == addr.ip() || other == id
+            at == addr || hardened && at.ip() == addr.ip() || other == id
         };
-        let bucket = self.buckets.get(&self.own.prefix(id)).filter(|_| self.hardened);
+        let bucket = self.buckets.get(&self.own.prefix(id)).filter(|_| hardened);
         let neighbours = bucket.into_iter().flat_map(|b| &b.entries);
         let net = subnet(addr);
         !self.entries().any(same) && !neighbours.into_iter().any(|e| subnet(e.contact.addr) == net)

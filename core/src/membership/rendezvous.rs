@@ -41,6 +41,11 @@ impl Rendezvous {
         !self.servers.is_empty()
     }
 
+    /// Whether these are its servers.
+    pub(crate) fn serves(&self, servers: &[SocketAddr]) -> bool {
+        self.servers == servers
+    }
+
     /// The server to dial now, unless one is dialled or linked already.
     pub(crate) fn server(&self) -> Option<SocketAddr> {
         (self.state == State::Idle)
@@ -69,6 +74,14 @@ impl Rendezvous {
         match self.state {
             State::Linked { link, nonce: Some(nonce) } => Some((link, nonce)),
             _ => None,
+        }
+    }
+
+    /// The connection to a server, from its first moment on.
+    pub(crate) fn link(&self) -> Option<LinkId> {
+        match self.state {
+            State::Linked { link, .. } => Some(link),
+            State::Idle | State::Dialling(_) => None,
         }
     }
 

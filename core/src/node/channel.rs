@@ -10,9 +10,12 @@ use crate::event::{Answer, BootstrapState, Fault, Join, Notice, Phase, Position,
 use crate::id::{LinkId, Ticket};
 use crate::membership::Membership;
 use crate::membership::rendezvous::Rendezvous;
-use crate::node::{Dial, Node, Timer};
+use crate::node::keep::Use;
+use crate::node::{Dial, Node, Stream, Timer};
+use crate::partnership::Partnership;
 use crate::stream::channel::Channel;
 use crate::stream::sign::PublicKey;
+use crate::timeshift::serve::Serving;
 use crate::wire::message::{
     HeartbeatReply, JoinReply, JoinRequest, ListRequest, Member, Message, Registration,
     RegistrationResult,
@@ -21,28 +24,76 @@ use crate::wire::message::{
 /// After a server was away its providers come back within this time: their
 /// longest wait between two tries, and some more.
 const REGISTERED_WITHIN: Duration = Duration::from_secs(90);
+/// Timers that mean nothing outside of a channel.
+const OF_A_CHANNEL: [Timer; 7] = [
+    Timer::Start,
+    Timer::Tick,
+    Timer::Playout,
+    Timer::Members,
+    Timer::Rewind,
+    Timer::Reel,
+    Timer::Cache,
+];
 
 impl Node {
     pub(super) fn on_join(&mut self, ticket: Ticket, join: Box<Join>) {
         if self.source.is_some() {
             return self.end(ticket, Err(Refusal::NotPossible));
         }
-        if self.join.is_some() || self.stream.is_some() {
-            return self.end(ticket, Err(Refusal::Busy));
-        }
-        let known = join.known.clone();
-        if join.bootstrap.is_empty() && known.as_ref().is_none_or(|(_, m)| m.is_empty()) {
+        let known = join.known.as_ref();
+        if join.bootstrap.is_empty() && known.is_none_or(|(_, m)| m.is_empty()) {
             return self.end(ticket, Err(Refusal::NoBootstrap));
         }
-        self.joined_at = self.now;
+        let begun = self.join.is_none();
+        for (ticket, _) in self.switch.take().into_iter().chain(self.join.take()) {
+            self.end(ticket, Err(Refusal::Replaced));
+        }
+        let is_here = |s: &&mut Stream| {
+            *s.channel.name() == join.channel && join.key.is_none_or(|key| key == s.channel.key())
+        };
+        if let Some(stream) = self.stream.as_mut().filter(is_here) {
+            if begun {
+                return self.on_seek(ticket, join.position);
+            }
+            stream.wants_live = join.position == Position::Live;
+            self.join = Some((ticket, join));
+            return;
+        }
         self.join_dht(&join.bootstrap);
-        self.rendezvous = Rendezvous::new(join.bootstrap.clone());
+        if !self.rendezvous.serves(&join.bootstrap) {
+            self.quit_bootstrap();
+            self.rendezvous = Rendezvous::new(join.bootstrap.clone());
+        }
+        if self.stream.is_some() {
+            self.switch = Some((ticket, join));
+        } else {
+            self.begin_join(ticket, join);
+        }
+        match self.rendezvous.talk() {
+            Some((link, _)) => self.greet_bootstrap(link),
+            None => self.call_bootstrap(),
+        }
+    }
+
+    /// Into a channel, from none.
+    fn begin_join(&mut self, ticket: Ticket, join: Box<Join>) {
+        self.joined_at = self.now;
+        self.stats.startup = None;
+        let known = join.known.clone();
         self.join = Some((ticket, join));
         self.phase(Phase::Joining);
         if let Some((channel, members)) = known {
             self.joined(channel, members);
         }
-        self.call_bootstrap();
+    }
+
+    /// Into another channel, now that the way there is known: one is left only
+    /// for one that there is.
+    fn carry_out_switch(&mut self) {
+        if let Some((ticket, join)) = self.switch.take() {
+            self.depart();
+            self.begin_join(ticket, join);
+        }
     }
 
     pub(super) fn on_list(&mut self, ticket: Ticket, bootstrap: Vec<SocketAddr>) {
@@ -72,7 +123,10 @@ impl Node {
         if self.list.is_some() {
             self.say(link, &Message::ChannelList(ListRequest { filter: String::new() }));
         }
-        if let Some((_, join)) = &self.join {
+        if let Some((_, join)) = &self.switch {
+            let request = JoinRequest { name: join.channel.clone(), key: join.key };
+            self.say(link, &Message::ChannelJoin(request));
+        } else if let Some((_, join)) = &self.join {
             let request = JoinRequest { name: join.channel.clone(), key: self.wanted_key() };
             self.say(link, &Message::ChannelJoin(request));
         } else if self.source.is_none()
@@ -110,10 +164,16 @@ impl Node {
         let at = self.rendezvous.lost(self.now, &self.config, &mut self.rng);
         self.arm(Timer::Bootstrap, at);
         self.notify(Notice::Bootstrap(BootstrapState::Lost { retry_in: at.since(self.now) }));
-        if self.rendezvous.all_failed()
-            && let Some(ticket) = self.list.take()
-        {
+        if !self.rendezvous.all_failed() {
+            return;
+        }
+        if let Some(ticket) = self.list.take() {
             self.end(ticket, Err(Refusal::NoBootstrap));
+        }
+        match &self.switch {
+            Some((_, join)) if join.known.is_some() => self.carry_out_switch(),
+            Some(_) => self.refuse_switch(Refusal::NoBootstrap),
+            None => {}
         }
     }
 
@@ -160,14 +220,30 @@ impl Node {
 
     fn on_join_reply(&mut self, reply: JoinReply) {
         self.answered();
+        if let Some((_, join)) = &self.switch {
+            match &reply {
+                // Of the channel that we are still in: the connection was new.
+                JoinReply::Joined { channel, .. } if channel.name() != &join.channel => {}
+                JoinReply::Joined { channel, .. }
+                    if join.key.is_some_and(|k| k != channel.key()) =>
+                {
+                    return self.refuse_switch(Refusal::WrongKey);
+                }
+                JoinReply::Joined { .. } => self.carry_out_switch(),
+                JoinReply::NoSuchChannel => return self.refuse_switch(Refusal::NoSuchChannel),
+                JoinReply::WrongKey => return self.refuse_switch(Refusal::WrongKey),
+            }
+        }
         match reply {
+            // Of a channel that was given up for another.
+            JoinReply::Joined { channel, .. } if !self.is_wanted(&channel) => {}
             JoinReply::Joined { channel, viewers, members } => {
                 self.stats.viewers = viewers;
                 match &self.stream {
                     Some(stream) if stream.channel == channel => self.learn(members),
                     // What was remembered of it no longer holds.
                     Some(_) if self.join.is_some() => {
-                        self.forget_channel();
+                        self.depart();
                         self.joined(channel, members);
                     }
                     None if self.join.is_some() => self.joined(channel, members),
@@ -185,20 +261,31 @@ impl Node {
         }
     }
 
+    fn is_wanted(&self, channel: &Channel) -> bool {
+        self.join.as_ref().is_none_or(|(_, join)| join.channel == *channel.name())
+    }
+
     fn wanted_key(&self) -> Option<PublicKey> {
         let (_, join) = self.join.as_ref()?;
         join.key.or_else(|| self.stream.as_ref().map(|s| s.channel.key()))
     }
 
-    /// Ends everything about a channel that was entered from memory.
-    fn forget_channel(&mut self) {
-        while let Some(node) = self.partners.after(None) {
-            self.drop_partner(node);
-        }
+    /// Leaves the channel: everybody in it is told, nothing of it is remembered.
+    fn depart(&mut self) {
+        let server = self.rendezvous.link();
+        self.say_goodbye(|link| Some(link) != server);
+        self.dials.retain(|_, (dial, _)| *dial == Dial::Bootstrap);
+        self.end_leap(Refusal::Replaced);
+        // Records are taken back before the next channel's files take their place.
+        self.leave_cache();
+        self.keep();
+        self.ops.retain(|_, what| matches!(what, Use::Publish(_)));
+        self.keeper = None;
+        self.serving = Serving::default();
+        self.partners = Partnership::default();
         self.members = Membership::default();
-        self.leave_past();
         self.stream = None;
-        for timer in [Timer::Start, Timer::Tick, Timer::Playout, Timer::Members] {
+        for timer in OF_A_CHANNEL {
             self.timers.disarm(timer);
         }
     }
@@ -225,16 +312,30 @@ impl Node {
     }
 
     fn refuse_join(&mut self, refusal: Refusal) {
-        self.forget_channel();
+        self.depart();
         if let Some((ticket, _)) = self.join.take() {
             self.end(ticket, Err(refusal));
         }
         // Nothing to stay in touch for.
+        self.quit_bootstrap();
+        self.rendezvous = Rendezvous::new(Vec::new());
+    }
+
+    /// The viewer stays where it is.
+    fn refuse_switch(&mut self, refusal: Refusal) {
+        if let Some((ticket, _)) = self.switch.take() {
+            self.end(ticket, Err(refusal));
+        }
+    }
+
+    fn quit_bootstrap(&mut self) {
+        self.dials.retain(|_, (dial, _)| *dial != Dial::Bootstrap);
         if let Some((link, _)) = self.rendezvous.talk() {
             self.say(link, &Message::Leave);
+        }
+        if let Some(link) = self.rendezvous.link() {
             self.close(link, true);
         }
-        self.rendezvous = Rendezvous::new(Vec::new());
     }
 
     pub(super) fn heartbeat(&mut self) {

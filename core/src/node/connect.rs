@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::event::{Action, Answer, Fault, Notice, Refusal};
 use crate::id::{DialId, LinkId, NodeId, Ticket};
-use crate::link::Role;
+use crate::link::{Link, Role};
 use crate::node::{Dial, Leaving, Node, STATS, Timer};
 use crate::stream::block::BLOCK_HEADER;
 use crate::timer::TimerQueue;
@@ -488,17 +488,8 @@ impl Node {
         if let Some((link, _)) = self.rendezvous.talk() {
             self.say(link, &Message::Leave);
         }
-        let controls: SmallVec<[LinkId; 16]> =
-            self.partners.iter().filter_map(|p| p.control).collect();
-        for link in controls {
-            self.say(link, &Message::Leave);
-        }
-        let all: SmallVec<[LinkId; 16]> = self.links.iter().map(|(id, _)| id).collect();
-        for link in all {
-            self.links.drain_control(self.now, link, &mut self.stats, &mut self.actions);
-            self.set_role(link, Role::Closing);
-            self.actions.push_back(Action::Close { link, flush: true });
-        }
+        self.say_goodbye(|_| true);
+        self.end_leap(Refusal::Leaving);
         self.leave_cache();
         self.stream = None;
         self.source = None;
@@ -507,6 +498,22 @@ impl Node {
             self.left();
         } else {
             self.arm(Timer::Leave, self.now + self.config.handshake);
+        }
+    }
+
+    /// Tells partners that we go, and closes these links once that is said.
+    pub(super) fn say_goodbye(&mut self, to: impl Fn(LinkId) -> bool) {
+        let controls: SmallVec<[LinkId; 16]> =
+            self.partners.iter().filter_map(|p| p.control).collect();
+        for link in controls {
+            self.say(link, &Message::Leave);
+        }
+        let open = |(id, l): (LinkId, &Link)| (l.role != Role::Closing && to(id)).then_some(id);
+        let all: SmallVec<[LinkId; 16]> = self.links.iter().filter_map(open).collect();
+        for link in all {
+            self.links.drain_control(self.now, link, &mut self.stats, &mut self.actions);
+            self.set_role(link, Role::Closing);
+            self.actions.push_back(Action::Close { link, flush: true });
         }
     }
 
@@ -519,7 +526,7 @@ impl Node {
             return;
         }
         let ticket = *ticket;
-        if let Some((join, _)) = self.join.take() {
+        for (join, _) in self.join.take().into_iter().chain(self.switch.take()) {
             self.end(join, Err(Refusal::Leaving));
         }
         if let Some(list) = self.list.take() {

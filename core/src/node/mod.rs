@@ -30,7 +30,7 @@ use crate::dht::{Dht, OpId};
 use crate::event::{
     Action, Answer, Command, Event, Fault, Join, Machine, Notice, Output, Phase, Refusal,
 };
-use crate::id::{ChannelId, DialId, LinkId, NodeId, Seq, Ticket};
+use crate::id::{ChannelId, DialId, LinkId, LoadId, NodeId, Seq, Ticket};
 use crate::link::{Links, Role};
 use crate::live::children::Children;
 use crate::live::clock::StreamClock;
@@ -168,6 +168,7 @@ pub struct Node {
     actions: VecDeque<Action>,
     stats: Stats,
     next_dial: u64,
+    next_load: u64,
     dials: Dials,
     members: Membership,
     rendezvous: Rendezvous,
@@ -175,6 +176,8 @@ pub struct Node {
     stream: Option<Stream>,
     source: Option<Source>,
     join: Option<(Ticket, Box<Join>)>,
+    /// Another channel is to take the place of this one, if there is one.
+    switch: Option<(Ticket, Box<Join>)>,
     joined_at: Time,
     /// The server was away while we wanted in: until when a channel that is
     /// not there may just not be registered again.
@@ -213,6 +216,7 @@ impl Node {
             actions: VecDeque::new(),
             stats: Stats::default(),
             next_dial: 0,
+            next_load: 0,
             dials: BTreeMap::new(),
             members: Membership::default(),
             rendezvous: Rendezvous::new(Vec::new()),
@@ -220,6 +224,7 @@ impl Node {
             stream: None,
             source: None,
             join: None,
+            switch: None,
             joined_at: now,
             waits_until: None,
             list: None,
@@ -448,6 +453,13 @@ impl Node {
 
     fn end(&mut self, ticket: Ticket, result: Result<Answer, Refusal>) {
         self.notify(Notice::Ended { ticket, result });
+    }
+
+    /// A name for what the disk is to read; never used again, not even in
+    /// another channel.
+    fn next_load(&mut self) -> LoadId {
+        self.next_load += 1;
+        LoadId(self.next_load)
     }
 
     /// Arms a timer; always later than now, so that no handler can wake itself

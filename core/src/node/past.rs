@@ -69,7 +69,8 @@ impl Node {
                 let piece = (PIECE * whole / bytes.max(1)).clamp(1, whole);
                 let last = file.last(&stream.channel).plus(1).min(wanted.end);
                 let blocks = (last.0 - first.0).min(piece) as u32;
-                let load = self.serving.load(self.now, link, first);
+                let load = self.next_load();
+                self.serving.load(self.now, link, load, first);
                 let request = DiskRequest::Load { load, file, first, blocks };
                 return self.actions.push_back(Action::Disk(request));
             }

@@ -39,7 +39,6 @@ pub(super) struct Rewind {
     doors: BTreeMap<SocketAddr, LinkId>,
     /// What the disk reads for us.
     loads: BTreeMap<LoadId, Seq>,
-    next_load: u64,
     /// The command that led here, until its first block is handed over.
     ticket: Option<Ticket>,
 }
@@ -104,7 +103,7 @@ impl Node {
 
     /// Starts to watch the past at a block.
     fn leap(&mut self, ticket: Option<Ticket>, seq: Seq) {
-        self.end_leap();
+        self.end_leap(Refusal::Replaced);
         let told = match self.stream.as_mut().and_then(|s| s.rewind.as_mut()) {
             Some(rewind) => rewind.fetch.leap(),
             None => SmallVec::new(),
@@ -118,11 +117,9 @@ impl Node {
         let buffer = BlockBuffer::new(seq, channel.sub_streams(), channel.blocks_in(room));
         let reel = Reel::new(&self.config, seq);
         let before = stream.rewind.take();
-        let (fetch, doors, next_load) =
-            before.map_or_else(Default::default, |r| (r.fetch, r.doors, r.next_load));
+        let (fetch, doors) = before.map_or_else(Default::default, |r| (r.fetch, r.doors));
         let (tally, loads) = (Tally::default(), BTreeMap::new());
-        stream.rewind =
-            Some(Rewind { buffer, reel, fetch, tally, doors, loads, next_load, ticket });
+        stream.rewind = Some(Rewind { buffer, reel, fetch, tally, doors, loads, ticket });
         // What the live side remembers need not be fetched.
         let held: SmallVec<[Block; 16]> = match &stream.buffer {
             Some(live) => (seq.0..live.end().0).filter_map(|s| live.get(Seq(s)).cloned()).collect(),
@@ -139,16 +136,23 @@ impl Node {
 
     /// Goes to the live edge.
     fn go_live(&mut self, ticket: Ticket) {
-        self.end_leap();
+        self.end_leap(Refusal::Replaced);
+        let Some(stream) = &self.stream else { return };
+        // The live side went on beside the past.
+        let first = stream.buffer.as_ref().map(|buffer| {
+            let back = stream.channel.blocks_in(self.config.join_offset);
+            buffer.end().minus(back).max(buffer.start())
+        });
+        // Nobody who is there is thrown back.
+        if stream.rewind.is_none() && first.is_some() && stream.playout.next() >= first {
+            return self.end(ticket, Ok(Answer::Done));
+        }
         self.leave_past();
+        self.live_ticket = Some(ticket);
         let Some(stream) = &mut self.stream else { return };
         stream.wants_live = true;
-        self.live_ticket = Some(ticket);
-        match &stream.buffer {
-            // The live side went on beside the past.
-            Some(buffer) => {
-                let back = stream.channel.blocks_in(self.config.join_offset);
-                let first = buffer.end().minus(back).max(buffer.start());
+        match first {
+            Some(first) => {
                 stream.playout = Playout::new(&self.config);
                 stream.playout.start_at(first);
                 self.phase(Phase::Buffering);
@@ -159,11 +163,11 @@ impl Node {
     }
 
     /// The command that led to where we were is not answered yet: it never will be.
-    fn end_leap(&mut self) {
+    pub(super) fn end_leap(&mut self, why: Refusal) {
         let rewind = self.stream.as_mut().and_then(|s| s.rewind.as_mut());
-        let ticket = rewind.and_then(|r| r.ticket.take()).or(self.live_ticket.take());
-        if let Some(ticket) = ticket {
-            self.end(ticket, Err(Refusal::Replaced));
+        let tickets = [rewind.and_then(|r| r.ticket.take()), self.live_ticket.take()];
+        for ticket in tickets.into_iter().flatten() {
+            self.end(ticket, Err(why));
         }
     }
 
@@ -400,13 +404,11 @@ impl Node {
     }
 
     fn load_own(&mut self, first: Seq, end: Seq) {
+        let load = self.next_load();
         let Some(stream) = &mut self.stream else { return };
         let Some(rewind) = &mut stream.rewind else { return };
         let file = FileId::of(&stream.channel, first);
         let blocks = end.0.saturating_sub(first.0) as u32;
-        // Names of these go down, those of requests by others up.
-        rewind.next_load += 1;
-        let load = LoadId(u64::MAX - rewind.next_load);
         if rewind.loads.len() >= MAX_LOADS {
             rewind.loads.pop_first();
         }

@@ -40,7 +40,6 @@ struct Loading {
 #[derive(Debug, Default)]
 pub(crate) struct Serving {
     queues: BTreeMap<LinkId, Queue>,
-    next_load: u64,
     /// Who asked for a file lately, by the second at which it begins.
     asked: BTreeMap<u64, SmallVec<[(SocketAddr, Time); MAX_REFERRALS]>>,
 }
@@ -93,15 +92,11 @@ impl Serving {
         }
     }
 
-    /// The disk is to read for a connection, from this block on. Returns the
-    /// request's name.
-    pub(crate) fn load(&mut self, now: Time, link: LinkId, first: Seq) -> LoadId {
-        let load = LoadId(self.next_load);
-        self.next_load += 1;
+    /// The disk is to read for a connection, from this block on.
+    pub(crate) fn load(&mut self, now: Time, link: LinkId, load: LoadId, first: Seq) {
         if let Some(queue) = self.queues.get_mut(&link) {
             queue.loading = Some(Loading { load, since: now, first });
         }
-        load
     }
 
     /// The disk has read. Returns for whom, unless it is gone, and from which

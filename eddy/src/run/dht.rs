@@ -36,9 +36,7 @@ pub fn dht(global: &GlobalSettings, own: &DhtSettings, ui: &Ui) -> Result<ExitCo
     let bootstrap = own.bootstrap.as_ref().map_or(Ok(Vec::new()), Hosts::resolve)?;
     let ground = Ground::bind(global.runtime, &global.listen)?;
     let local = ground.local_addr();
-    // On loopback all nodes share an address, which looks like an attack.
-    let hardened = !local.ip().is_loopback();
-    let config = DhtConfig { network: own.network, hardened, ..DhtConfig::default() };
+    let config = DhtConfig { network: own.network, ..DhtConfig::default() };
     let node = DhtNode::new(config, local, &bootstrap, seed()?, ground.clock.now());
     let id = node.dht().id().to_string();
     let state = Arc::new(Mutex::new(DhtState::default()));

@@ -39,7 +39,7 @@ fn c10_every_ticket_ends_once() {
     swarm.world.command(viewers[6], list(vec![addr(SERVER)])); // busy
     swarm.world.command(viewers[7], list(vec![dead]));
     swarm.world.command(viewers[7], Command::Publish(packet(0)));
-    swarm.join(viewers[0]); // busy
+    swarm.join(viewers[0]); // takes the place of the first
     swarm.join(swarm.provider);
     swarm.join(swarm.server);
     swarm.world.command(swarm.provider, Command::Publish(vec![0; 65_508].into()));
@@ -69,7 +69,7 @@ fn c10_every_ticket_ends_once() {
         swarm.view(v).notices.iter().filter_map(refusal).collect()
     };
     use Refusal::*;
-    assert_eq!(refused(viewers[0]), [Busy, Leaving, Leaving]);
+    assert_eq!(refused(viewers[0]), [Replaced, Leaving, Leaving]);
     assert_eq!(refused(viewers[1]), [NoSuchChannel, Leaving, Leaving]);
     assert_eq!(refused(viewers[2]), [WrongKey, Leaving, Leaving]);
     assert_eq!(refused(viewers[3]), [NoBootstrap, Leaving, Leaving]);

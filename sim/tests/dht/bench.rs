@@ -53,7 +53,11 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn with(config: DhtConfig) -> Self {
-        let listen = at("10.0.0.1:4000");
+        Self::at("10.0.0.1:4000", config)
+    }
+
+    pub(crate) fn at(listen: &str, config: DhtConfig) -> Self {
+        let listen = at(listen);
         let dht = Dht::new(config, listen, Rng::new([1; 32]), START);
         let (asked, said, found, done) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         Self { dht, now: START, asked, said, found, done }

@@ -99,6 +99,27 @@ fn nobody_is_sent_to_martian_addresses() {
 }
 
 #[test]
+fn only_neighbours_send_a_node_to_its_own_machine() {
+    let (near, far) = (at("127.0.0.1:5000"), addr(1));
+    for (by, follows) in [(near, true), (far, false)] {
+        let mut bench = Bench::at("0.0.0.0:4000", DhtConfig::default());
+        bench.dht.join(bench.now, &[by]);
+        let there = Contact { id: id(7), addr: at("127.0.0.1:6000") };
+        let values = Some(vec![there.addr]);
+        let answer = Answer { nodes: vec![there], values, ..Answer::default() };
+        bench.dht.look_up(bench.now, KEY, Pace::Calm);
+        let asked = std::cell::Cell::new(false);
+        bench.serve(|a| {
+            asked.set(asked.get() || a.to == there.addr);
+            (a.to == by).then(|| (Contact { id: id(1), addr: by }, answer.clone()))
+        });
+        bench.pass(secs(20));
+        assert_eq!(asked.get() || bench.asked.iter().any(|a| a.to == there.addr), follows, "{by}");
+        assert_eq!(bench.found.contains(&there.addr), follows, "{by}");
+    }
+}
+
+#[test]
 fn what_comes_from_a_martian_address_is_dropped() {
     let mut bench = Bench::new();
     for from in ["127.0.0.1:4000", "10.0.0.1:4000", "10.1.1.1:0", "0.0.0.0:1", "[2001:db8::1]:4000"]
