@@ -1,9 +1,10 @@
 //! DP1 to DP3, DP6 and DP7 of the performance study: the node in its drivers
 //! over loopback sockets, against a raw relay or fan-out of the same frames.
+//! DP8: the past served, against the same served live.
 //!
 //! `cargo bench -p eddy-bench --bench data_plane -- DP1 DP6` runs only these.
 
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::ops::Range;
 use std::process::{Command as Process, Stdio};
@@ -20,6 +21,7 @@ use eddy_bench::stream::{Blocks, FIRST, SUB_STREAMS, channel, signer};
 use eddy_bench::table::{self, Target, gigabytes, row};
 use eddy_core::node::Node;
 use eddy_core::stream::sign::Verifier;
+use eddy_core::wire::message::{Message, TimeShiftRequest};
 use eddy_core::{Command, Seq, Ticket};
 
 /// Runs of numerator and denominator each.
@@ -59,6 +61,9 @@ fn main() -> io::Result<()> {
     }
     if table::wanted("DP7") {
         dp7()?;
+    }
+    if table::wanted("DP8") {
+        dp8()?;
     }
     Ok(())
 }
@@ -226,6 +231,77 @@ fn dp6() -> io::Result<()> {
     let what = "mio: relay, K = 4, 16384 B, 20 Mbit/s in, 80 out";
     row("DP6", what, &gigabytes(ours), &gigabytes(theirs), ours / theirs, Target::AtLeast(0.80));
     Ok(())
+}
+
+/// Blocks that one request for the past asks for, and requests that wait.
+const ASKED: u64 = 25;
+const WAITING: u64 = 8;
+/// The newest blocks, of which the past is made: the node has them in memory.
+const PAST: u64 = 500;
+
+fn dp8() -> io::Result<()> {
+    for fan in [1, 4] {
+        let relay = Relay::unpaced(Runtime::Mio, fan, SIZES[1], false);
+        let (past, live) = interleave(RUNS, || relay.past(), || relay.node())?;
+        let served = (relay.past_rounds() * ASKED * u64::from(fan)) as f64;
+        let past = rate(served * relay.blocks.payload().len() as f64, past);
+        let live = rate(relay.out(), live);
+        let what = format!("mio: the past from memory, against live, K = {fan}, 16384 B");
+        let target = Target::AtLeast(0.5);
+        row("DP8", &what, &gigabytes(past), &gigabytes(live), past / live, target);
+    }
+    Ok(())
+}
+
+impl Relay {
+    /// Requests of each viewer.
+    fn past_rounds(&self) -> u64 {
+        self.count / ASKED
+    }
+
+    /// The node remembers what it relayed, and viewers ask for that.
+    fn past(&self) -> io::Result<Duration> {
+        let parent = Parent::listen()?;
+        let channel = channel(self.block);
+        let node = Running::start(self.runtime, |now, _| {
+            Node::viewer(config(Verifier::ghost()), [3; 32], now)
+        })?;
+        node.command(Ticket(1), join(&channel, vec![parent.member()?]))?;
+        let (_control, source, first) = parent.adopt()?;
+        assert_eq!(first, BEGIN, "the node begins where the script expects");
+        let all = PAST + 250;
+        (0..all).try_for_each(|n| self.blocks.write(BEGIN, n, &source))?;
+        let (mut asks, mut sinks) = (Vec::new(), Vec::new());
+        for n in 0..self.fan {
+            let stream = peer::past(node.addr(), &channel, n)?;
+            asks.push(stream.try_clone()?);
+            sinks.push(stream);
+        }
+        let sink = Sink::start(sinks)?;
+        let mut ask = |rounds: Range<u64>| {
+            for round in rounds.clone() {
+                let served = (round + 1).saturating_sub(WAITING) * ASKED;
+                sink.wait(served * self.blocks.frame_len() as u64)?;
+                let first = BEGIN.plus(all - PAST + round * ASKED % PAST);
+                let request = TimeShiftRequest { first, blocks: ASKED as u8 };
+                let request = peer::encode(&Message::TimeShiftRequest(request));
+                asks.iter_mut().try_for_each(|to| to.write_all(&request))?;
+            }
+            sink.wait(rounds.end * ASKED * self.blocks.frame_len() as u64)
+        };
+        let warm = PAST / ASKED;
+        ask(0..warm)?;
+        let before = node.cpu()?;
+        ask(warm..warm + self.past_rounds())?;
+        let cost = node.cpu()?.saturating_sub(before);
+        let stats = node.stop()?;
+        sink.stop()?;
+        let expected = (warm + self.past_rounds()) * ASKED * u64::from(self.fan);
+        if stats.past_sent != expected {
+            return Err(io::Error::other(format!("the run was not clean: {stats:?}")));
+        }
+        Ok(cost)
+    }
 }
 
 /// Viewers that the provider feeds.

@@ -228,6 +228,16 @@ pub fn child(of: SocketAddr, channel: &Channel, n: u32) -> io::Result<(Connectio
     Ok((control, blocks.into_stream()))
 }
 
+/// Opens a connection on which the `n`th node asks for a node's past.
+///
+/// # Errors
+/// Those of the socket, also if the node refuses.
+pub fn past(of: SocketAddr, channel: &Channel, n: u32) -> io::Result<TcpStream> {
+    let mut connection = Connection::dial(of, node(n), Purpose::TimeShift(channel.id()))?;
+    connection.hear_hello()?;
+    Ok(connection.into_stream())
+}
+
 /// The id of the `n`th scripted node.
 #[must_use]
 pub fn node(n: u32) -> NodeId {

@@ -21,7 +21,8 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// What other threads bring to the loop, through a bounded queue.
 pub(crate) enum Door {
-    Command(Ticket, Command),
+    /// What the program says: a command, or an answer of the disk.
+    Tell(Event),
     Dialled(DialId, io::Result<TcpStream>),
     Stop,
 }
@@ -80,7 +81,7 @@ impl<M: Machine, H: Host> Loop<M, H> {
             let wake_at = self.drain();
             let timeout = wake_at.map_or(pause, |at| at.since(self.now()).min(pause));
             match self.door.recv_timeout(timeout) {
-                Ok(Door::Command(ticket, command)) => self.tell(Event::Command { ticket, command }),
+                Ok(Door::Tell(event)) => self.tell(event),
                 Ok(Door::Dialled(dial, stream)) => {
                     let opened = stream.and_then(|stream| self.open(stream, Some(dial)));
                     self.tell(opened.unwrap_or(Event::DialFailed { dial }));
@@ -141,6 +142,7 @@ impl<M: Machine, H: Host> Loop<M, H> {
             }
             Action::Deliver(delivery) => self.host.deliver(self.now(), delivery),
             Action::Notify(notice) => self.host.notify(self.now(), notice),
+            Action::Disk(request) => self.host.disk(self.now(), request),
             _ => {}
         }
     }
@@ -241,7 +243,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (server, door) = Loop::new(sockets, make, Screen);
     let thread = std::thread::spawn(move || server.run());
     io::stdin().read_line(&mut String::new())?;
-    door.send(Door::Command(Ticket(1), Command::Leave))?;
+    door.send(Door::Tell(Event::Command { ticket: Ticket(1), command: Command::Leave }))?;
     door.send(Door::Stop)?;
     thread.join().map_err(|_| "the server panicked".into())
 }

@@ -64,6 +64,8 @@ pub enum Check {
     Command,
     /// The host was told something else than the machine said, or in another order.
     Host,
+    /// Answers of the disk were lost, changed, or came in another order.
+    Disk,
     /// After the stop sockets are still open.
     Stop,
 

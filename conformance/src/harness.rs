@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use eddy_core::{Command, Ticket, Time};
+use eddy_core::{Command, DiskAnswer, Ticket, Time};
 
 use crate::Drive;
 use crate::board::Board;
@@ -24,11 +24,15 @@ pub(crate) trait Harness {
     /// An address for the next node, which is not there yet.
     fn seat(&mut self, n: usize) -> io::Result<SocketAddr>;
 
-    /// Has the node take its seat.
-    fn start(&mut self, n: usize, make: Make, audience: Audience);
+    /// Has the node take its seat. Where there are disks, it gets one if it is to
+    /// have one.
+    fn start(&mut self, n: usize, make: Make, audience: Audience, disk: bool);
 
     /// Whether the node took the command.
     fn command(&mut self, n: usize, ticket: Ticket, command: Command) -> bool;
+
+    /// Whether the node took the disk's answer.
+    fn answer(&mut self, n: usize, answer: DiskAnswer) -> bool;
 
     /// Ends a node; its sockets are closed when this returns.
     fn stop(&mut self, n: usize);
@@ -67,7 +71,7 @@ impl<D: Drive> Harness for Real<D> {
         Ok(addr)
     }
 
-    fn start(&mut self, n: usize, make: Make, audience: Audience) {
+    fn start(&mut self, n: usize, make: Make, audience: Audience, _: bool) {
         if let Some(sockets) = self.seats.remove(&n) {
             self.running.insert(n, D::start(sockets, make, audience));
         }
@@ -75,6 +79,10 @@ impl<D: Drive> Harness for Real<D> {
 
     fn command(&mut self, n: usize, ticket: Ticket, command: Command) -> bool {
         self.running.get(&n).is_some_and(|handle| D::command(handle, ticket, command))
+    }
+
+    fn answer(&mut self, n: usize, answer: DiskAnswer) -> bool {
+        self.running.get(&n).is_some_and(|handle| D::answer(handle, answer))
     }
 
     fn stop(&mut self, n: usize) {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use eddy_core::{
-    Action, Delivery, DialId, Event, Host, LinkId, Machine, Notice, Output, Ticket, Time,
+    Action, Delivery, DialId, DiskAnswer, DiskRequest, Event, Host, LinkId, Machine, Notice,
+    Output, Ticket, Time,
 };
 
 use crate::board::{Board, Shared};
@@ -78,6 +79,8 @@ struct Books {
     given_at: VecDeque<Time>,
     told: u64,
     tickets: BTreeSet<Ticket>,
+    /// Answers of the disk that the driver took and the machine was not told.
+    answers: VecDeque<DiskAnswer>,
     /// Late wakes, and inputs after an idle time: how late or long, and how
     /// far `now` was behind the clock.
     late_wakes: Vec<(Duration, Duration)>,
@@ -98,6 +101,7 @@ struct Account {
 enum Said {
     Deliver(Delivery),
     Notify(Notice),
+    Disk(DiskRequest),
 }
 
 impl Record {
@@ -117,6 +121,7 @@ impl Record {
             given_at: VecDeque::new(),
             told: 0,
             tickets: BTreeSet::new(),
+            answers: VecDeque::new(),
             late_wakes: Vec::new(),
             idle_inputs: Vec::new(),
             polls: 0,
@@ -167,6 +172,16 @@ impl Record {
         books.given_at.pop_back();
     }
 
+    /// The disk answers. Written down before the driver is given it.
+    pub(crate) fn answer(&self, answer: DiskAnswer) {
+        self.books.lock().answers.push_back(answer);
+    }
+
+    /// The driver did not take the last answer.
+    pub(crate) fn take_back_answer(&self) {
+        self.books.lock().answers.pop_back();
+    }
+
     /// Whether the machine was told all commands, and polled to `Wait` since.
     pub(crate) fn rests(&self) -> bool {
         let books = self.books.lock();
@@ -180,6 +195,7 @@ impl Record {
             && books.links.values().all(|l| l.unflushed == 0 && !l.closing)
             && books.dials.is_empty()
             && books.said.is_empty()
+            && books.answers.is_empty()
             && books.told == books.given
     }
 
@@ -233,6 +249,9 @@ impl Record {
         }
         if let Some(said) = books.said.front() {
             self.blame(Check::Host, format!("was not told {}", brief(said)));
+        }
+        if let Some(answer) = books.answers.front() {
+            self.blame(Check::Disk, format!("the machine was not told {}", brief(answer)));
         }
         // Scripts do not end what they are given.
         if let (Some(_), Some(ticket)) = (&books.tape, books.tickets.first()) {
@@ -351,6 +370,11 @@ impl Record {
                 let known = books.links.remove(link).is_some();
                 self.ensure(known, Check::ClosedTwice, event);
             }
+            // The world has disks of its own.
+            Event::Disk(answer) if self.rules.real => {
+                let given = books.answers.pop_front();
+                self.ensure(given.as_ref() == Some(answer), Check::Disk, event);
+            }
             Event::Command { ticket, .. } => {
                 let in_order = ticket.0 == books.told && ticket.0 < books.given;
                 self.ensure(in_order, Check::Command, event);
@@ -403,6 +427,9 @@ impl Record {
             Action::SetRead { link: id, on } => link(books, id, &|account| account.paused = !on),
             Action::Close { link: id, .. } => link(books, id, &|account| account.closing = true),
             Action::Deliver(delivery) => books.said.push_back(Said::Deliver(delivery.clone())),
+            Action::Disk(request) if self.rules.real => {
+                books.said.push_back(Said::Disk(request.clone()));
+            }
             Action::Notify(notice) => {
                 if let Notice::Ended { ticket, .. } = notice
                     && !books.tickets.remove(ticket)
@@ -455,6 +482,12 @@ impl Host for Audience {
     fn notify(&mut self, now: Time, notice: Notice) {
         self.record.heard(&Said::Notify(notice.clone()));
         self.host.notify(now, notice);
+        self.record.board.ring();
+    }
+
+    fn disk(&mut self, now: Time, request: DiskRequest) {
+        self.record.heard(&Said::Disk(request.clone()));
+        self.host.disk(now, request);
         self.record.board.ring();
     }
 }

@@ -6,7 +6,7 @@
 //! ```no_run
 //! # use std::{io, net::SocketAddr, sync::mpsc::SyncSender};
 //! # use eddy_conformance::{Audience, Drive, Subject};
-//! # use eddy_core::{Command, Ticket, Time};
+//! # use eddy_core::{Command, DiskAnswer, Ticket, Time};
 //! # struct Mine;
 //! # impl Drive for Mine {
 //! #     type Sockets = ();
@@ -14,6 +14,7 @@
 //! #     fn bind() -> io::Result<((), SocketAddr)> { unimplemented!() }
 //! #     fn start(_: (), _: impl FnOnce(Time) -> Subject + Send + 'static, _: Audience) {}
 //! #     fn command(_: &(), _: Ticket, _: Command) -> bool { false }
+//! #     fn answer(_: &(), _: DiskAnswer) -> bool { false }
 //! #     fn stop(_: ()) {}
 //! # }
 //! eddy_conformance::suite!(mine, Mine);
@@ -23,7 +24,7 @@
 //! looks for. The scenarios come in three layers:
 //!
 //! 1. A scripted machine, with a judge around it that checks every call.
-//! 2. Real nodes: a channel, and what may happen to it.
+//! 2. Real nodes: a channel live and its past, the DHT, and what may happen to them.
 //! 3. Every run of the second layer is recorded, and replayed into fresh
 //!    nodes: the same inputs have to give the same outputs.
 //!
@@ -45,12 +46,13 @@ pub mod reference;
 mod run;
 mod scene;
 mod script;
+mod shelf;
 mod tape;
 
 use std::io;
 use std::net::SocketAddr;
 
-use eddy_core::{Command, Ticket, Time};
+use eddy_core::{Command, DiskAnswer, Ticket, Time};
 
 pub use check::{Check, Verdict, Violation};
 pub use judge::{Audience, Subject};
@@ -81,6 +83,11 @@ pub trait Drive: 'static {
 
     /// Gives the machine a command; `false` if the driver's queue is full.
     fn command(handle: &Self::Handle, ticket: Ticket, command: Command) -> bool;
+
+    /// Gives the machine an answer of the host's disk, as
+    /// [`Event::Disk`](eddy_core::Event::Disk); `false` if the driver's queue is
+    /// full.
+    fn answer(handle: &Self::Handle, answer: DiskAnswer) -> bool;
 
     /// Ends the driver. Every socket is closed when this returns.
     fn stop(handle: Self::Handle);

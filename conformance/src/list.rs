@@ -56,9 +56,11 @@ list! { $
         driver::links::closes_that_cross_are_answered_once,
 
         driver::doors::datagrams_arrive_whole,
+        driver::doors::datagrams_keep_their_senders,
         driver::doors::a_burst_of_datagrams_is_read_to_its_end,
         driver::doors::commands_arrive_in_order,
-        driver::doors::the_host_hears_everything_in_order;
+        driver::doors::the_host_hears_everything_in_order,
+        driver::doors::the_disk_is_asked_and_answers_in_order;
     Sockets:
         driver::links::the_end_of_a_peer_is_told_after_its_last_words,
         driver::links::the_reset_of_a_peer_is_told,
@@ -74,5 +76,11 @@ list! { $
         protocol::live::a_slow_child_slows_nobody,
         protocol::live::a_flood_of_connections_drowns_nobody,
         protocol::live::the_bootstrap_server_comes_late,
-        protocol::live::a_viewer_leaves_in_good_order;
+        protocol::live::a_viewer_leaves_in_good_order,
+
+        protocol::past::what_went_by_is_played_from_other_viewers,
+        protocol::past::the_past_plays_on_without_the_provider,
+        protocol::past::a_pause_costs_no_block,
+
+        protocol::dht::dht_nodes_find_what_was_announced;
 }

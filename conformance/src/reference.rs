@@ -6,8 +6,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use eddy_core::{Command, Delivery, Host, Notice, Ticket, Time};
-use eddy_sim::{Net, NodeIx, Observer, Rtt, START, Sharing, World};
+use eddy_core::{Command, Delivery, DiskAnswer, Host, Notice, Ticket, Time};
+use eddy_sim::{Disk, Net, NodeIx, Observer, Rtt, START, Sharing, World};
 
 use crate::board::Board;
 use crate::harness::{Harness, Make};
@@ -110,10 +110,13 @@ impl Harness for Virtual {
         Ok(addr)
     }
 
-    fn start(&mut self, n: usize, make: Make, audience: Audience) {
+    fn start(&mut self, n: usize, make: Make, audience: Audience, disk: bool) {
         if let Some(addr) = self.seats.remove(&n) {
             let subject = make(self.world.now());
             let node = self.world.add(addr, 0, None, Box::new(subject));
+            if disk {
+                self.world.mount(node, Disk::default());
+            }
             self.nodes.insert(n, node);
             self.hosts.0.insert(node, audience);
         }
@@ -124,6 +127,10 @@ impl Harness for Virtual {
         let given = self.world.command(node, command);
         assert_eq!(given, ticket, "both count up from 0");
         true
+    }
+
+    fn answer(&mut self, _: usize, _: DiskAnswer) -> bool {
+        true // The world's own disks answer.
     }
 
     fn stop(&mut self, n: usize) {

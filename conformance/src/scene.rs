@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eddy_core::{
-    Action, Command, Delivery, DialId, Event, Host, LinkId, Machine, Notice, Ticket, Time,
+    Action, Command, Delivery, DialId, DiskAnswer, Event, Host, LinkId, Machine, Notice, Ticket,
+    Time,
 };
 
-use crate::board::Board;
+use crate::board::{Board, Shared};
 use crate::check::Check;
 use crate::harness::Harness;
-use crate::judge::Record;
+use crate::judge::{Audience, Record};
 use crate::run::Options;
 use crate::script::{Ear, Out, Script, Strings};
+use crate::shelf::{Housed, Shelf};
 
 /// How long a scenario waits for something in virtual time, which is cheap.
 const VIRTUAL_PATIENCE: Duration = Duration::from_secs(120);
@@ -38,6 +40,8 @@ struct Part {
     record: Option<Arc<Record>>,
     recipe: Option<Recipe>,
     strings: Strings,
+    /// Its disk, if it has one.
+    shelf: Option<Shared<Shelf>>,
 }
 
 /// The nodes of one scenario, and all that can be done with them.
@@ -75,8 +79,14 @@ impl Scene {
         let addr =
             self.harness.seat(n).map_err(|e| self.fail(Check::Unmet, format!("bind: {e}")))?;
         let strings = Strings::default();
-        self.parts.push(Part { addr, stopped: false, record: None, recipe: None, strings });
+        let (record, recipe, shelf) = (None, None, None);
+        self.parts.push(Part { addr, stopped: false, record, recipe, strings, shelf });
         Ok(Who(n))
+    }
+
+    /// Gives a seat a disk, before anybody takes it.
+    pub(crate) fn furnish(&mut self, who: Who) {
+        self.parts[who.0].shelf = Some(Shelf::new());
     }
 
     /// A machine that does what `react` says after each event.
@@ -85,12 +95,22 @@ impl Scene {
         react: impl FnMut(Time, &Event, &mut Out) + Send + 'static,
     ) -> Act<Who> {
         let who = self.seat()?;
+        self.script_at(who, react);
+        Ok(who)
+    }
+
+    /// The same, in a seat that is there.
+    pub(crate) fn script_at(
+        &mut self,
+        who: Who,
+        react: impl FnMut(Time, &Event, &mut Out) + Send + 'static,
+    ) {
         let script = Script::new(react, self.parts[who.0].strings.clone(), self.is_real());
         let record = self.record(who, false);
-        let (subject, audience) = (record.clone(), record.audience(Box::new(Deaf)));
-        let make = move |start| subject.subject(start, |_| Box::new(script));
-        self.harness.start(who.0, Box::new(make), audience);
-        Ok(who)
+        let audience = self.audience(who, &record, Box::new(Deaf));
+        let make = move |start| record.subject(start, |_| Box::new(script));
+        let disk = self.parts[who.0].shelf.is_some();
+        self.harness.start(who.0, Box::new(make), audience, disk);
     }
 
     /// A machine that does nothing by itself, and what it hears.
@@ -107,9 +127,18 @@ impl Scene {
         let recipe: Recipe = Arc::new(move |start| disguise(recipe(start)));
         self.parts[who.0].recipe = Some(recipe.clone());
         let record = self.record(who, true);
-        let (subject, audience) = (record.clone(), record.audience(host));
-        let make = move |start| subject.subject(start, |start| recipe(start));
-        self.harness.start(who.0, Box::new(make), audience);
+        let audience = self.audience(who, &record, host);
+        let make = move |start| record.subject(start, |start| recipe(start));
+        let disk = self.parts[who.0].shelf.is_some();
+        self.harness.start(who.0, Box::new(make), audience, disk);
+    }
+
+    fn audience(&self, who: Who, record: &Arc<Record>, host: Box<dyn Host + Send>) -> Audience {
+        let shelf = self.parts[who.0].shelf.clone().filter(|_| self.is_real());
+        record.audience(match shelf {
+            Some(shelf) => Box::new(Housed { host, shelf }),
+            None => host,
+        })
     }
 
     fn record(&mut self, who: Who, recorded: bool) -> Arc<Record> {
@@ -148,6 +177,35 @@ impl Scene {
             record.take_back();
             if left.is_zero() {
                 return Err(self.fail(Check::Command, "the queue stays full"));
+            }
+            left = left.saturating_sub(self.harness.tick(&self.board));
+        }
+    }
+
+    /// Gives every node what its disk has answered.
+    fn pass_answers(&mut self) -> Act {
+        for n in 0..self.parts.len() {
+            let shelf = self.parts[n].shelf.clone().filter(|_| !self.parts[n].stopped);
+            let next = || shelf.as_ref()?.lock().take();
+            while let Some(answer) = next() {
+                self.answer(n, answer)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Again and again while the queue is full.
+    fn answer(&mut self, n: usize, answer: DiskAnswer) -> Act {
+        let Some(record) = self.parts[n].record.clone() else { return Err(Failed) };
+        let mut left = self.options.patience;
+        loop {
+            record.answer(answer.clone());
+            if self.harness.answer(n, answer.clone()) {
+                return Ok(());
+            }
+            record.take_back_answer();
+            if left.is_zero() {
+                return Err(self.fail(Check::Disk, "the queue stays full"));
             }
             left = left.saturating_sub(self.harness.tick(&self.board));
         }
@@ -213,6 +271,7 @@ impl Scene {
             if !self.board.is_clean() {
                 return Err(Failed);
             }
+            self.pass_answers()?;
             if holds(self) {
                 return Ok(());
             }

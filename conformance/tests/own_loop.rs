@@ -10,7 +10,7 @@ use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 
 use eddy_conformance::{Audience, Drive, Subject};
-use eddy_core::{Command, Ticket, Time};
+use eddy_core::{Command, DiskAnswer, Event, Ticket, Time};
 use own_loop::{Door, Loop, Sockets};
 
 struct OwnLoop;
@@ -35,7 +35,11 @@ impl Drive for OwnLoop {
     }
 
     fn command((door, _): &Self::Handle, ticket: Ticket, command: Command) -> bool {
-        door.try_send(Door::Command(ticket, command)).is_ok()
+        door.try_send(Door::Tell(Event::Command { ticket, command })).is_ok()
+    }
+
+    fn answer((door, _): &Self::Handle, answer: DiskAnswer) -> bool {
+        door.try_send(Door::Tell(Event::Disk(answer))).is_ok()
     }
 
     fn stop((door, thread): Self::Handle) {

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use async_std::task::{self, JoinHandle};
 use eddy_conformance::{Audience, Drive, Subject};
-use eddy_core::{Command, Ticket, Time};
+use eddy_core::{Command, DiskAnswer, Event, Ticket, Time};
 use eddy_runtime_async_std::{Clock, Driver, Handle, Sockets};
 
 struct AsyncStd;
@@ -34,6 +34,10 @@ impl Drive for AsyncStd {
 
     fn command((handle, _): &Self::Handle, ticket: Ticket, command: Command) -> bool {
         handle.command(ticket, command).is_ok()
+    }
+
+    fn answer((handle, _): &Self::Handle, answer: DiskAnswer) -> bool {
+        handle.tell(Event::Disk(answer)).is_ok()
     }
 
     fn stop((handle, task): Self::Handle) {

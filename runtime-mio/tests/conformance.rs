@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::thread::{self, JoinHandle};
 
 use eddy_conformance::{Audience, Drive, Subject};
-use eddy_core::{Command, Ticket, Time};
+use eddy_core::{Command, DiskAnswer, Event, Ticket, Time};
 use eddy_runtime_mio::{Clock, Driver, Handle, Sockets};
 
 struct Mio;
@@ -33,6 +33,10 @@ impl Drive for Mio {
 
     fn command((handle, _): &Self::Handle, ticket: Ticket, command: Command) -> bool {
         handle.command(ticket, command).is_ok()
+    }
+
+    fn answer((handle, _): &Self::Handle, answer: DiskAnswer) -> bool {
+        handle.tell(Event::Disk(answer)).is_ok()
     }
 
     fn stop((handle, thread): Self::Handle) {

@@ -8,24 +8,47 @@ use eddy_core::stream::block::BLOCK_HEADER;
 use eddy_core::stream::channel::Channel;
 use eddy_core::stream::file::FileId;
 use eddy_core::stream::sign::SIGNATURE_LEN;
-use eddy_core::{DiskAnswer, DiskRequest, Event, Notice};
+use eddy_core::{DiskAnswer, DiskRequest, Event, Notice, Seq};
 
 use crate::node::NodeIx;
 use crate::world::World;
 
-/// Time from a request to its answer.
-const ACCESS: Duration = Duration::from_millis(5);
-
-/// Files by where they begin, each with its blocks' frames.
-#[derive(Clone, Debug, Default)]
+/// Files of one channel by where they begin, each with its blocks' frames.
+#[derive(Clone, Debug)]
 pub struct Disk {
-    /// Fails every request to keep a file.
-    pub full: bool,
+    /// Bytes that it holds at most; with none it is full.
+    pub room: u64,
+    /// Time from a request to its answer, in a [`World`].
+    pub access: Duration,
+    /// It has stopped: nothing is answered any more, in a [`World`].
+    pub hung: bool,
+    /// So many of the next reads it has no time for.
+    pub busy: u32,
     files: BTreeMap<FileId, Vec<Bytes>>,
     channel: Option<Channel>,
 }
 
+impl Default for Disk {
+    /// An empty disk of 1 GiB that answers within 5 ms.
+    fn default() -> Self {
+        Self {
+            room: 1 << 30,
+            access: Duration::from_millis(5),
+            hung: false,
+            busy: 0,
+            files: BTreeMap::new(),
+            channel: None,
+        }
+    }
+}
+
 impl Disk {
+    /// Says whose files it holds. Tells which there are, as a node is to be told.
+    pub fn open(&mut self, channel: &Channel) -> DiskAnswer {
+        self.channel = Some(channel.clone());
+        DiskAnswer::Found { files: self.files().collect() }
+    }
+
     /// What it holds, each with its length in bytes.
     pub fn files(&self) -> impl Iterator<Item = (FileId, u64)> + '_ {
         let length = |frames: &Vec<Bytes>| frames.iter().map(|f| f.len() as u64).sum();
@@ -43,23 +66,22 @@ impl Disk {
         }
     }
 
-    fn answer(&mut self, request: DiskRequest) -> Option<DiskAnswer> {
+    /// Does what it is asked for; `None` if that has no answer.
+    pub fn ask(&mut self, request: DiskRequest) -> Option<DiskAnswer> {
         match request {
             DiskRequest::Store { file, frames } => {
-                let ok = !self.full;
+                let more: u64 = frames.iter().map(|frame| frame.len() as u64).sum();
+                let other = self.files().filter(|(other, _)| *other != file);
+                let ok = other.map(|(_, bytes)| bytes).sum::<u64>() + more <= self.room;
                 if ok {
                     self.files.insert(file, frames);
                 }
                 Some(DiskAnswer::Stored { file, ok })
             }
             DiskRequest::Load { load, file, first, blocks } => {
-                let channel = self.channel.as_ref()?;
-                let skip = first.0.checked_sub(file.first(channel).0)? as usize;
-                let frames = self.files.get(&file).and_then(|frames| {
-                    let wanted = frames.iter().skip(skip).take(blocks as usize);
-                    let bytes = wanted.flat_map(|frame| frame.iter().copied()).collect::<Bytes>();
-                    (!bytes.is_empty()).then_some(bytes)
-                });
+                let idle = self.busy == 0;
+                self.busy = self.busy.saturating_sub(1);
+                let frames = idle.then(|| self.load(file, first, blocks as usize)).flatten();
                 Some(DiskAnswer::Loaded { load, frames })
             }
             DiskRequest::Delete { file } => {
@@ -67,6 +89,13 @@ impl Disk {
                 None
             }
         }
+    }
+
+    fn load(&self, file: FileId, first: Seq, blocks: usize) -> Option<Bytes> {
+        let skip = first.0.checked_sub(file.first(self.channel.as_ref()?).0)? as usize;
+        let wanted = self.files.get(&file)?.iter().skip(skip).take(blocks);
+        let bytes: Bytes = wanted.flat_map(|frame| frame.iter().copied()).collect();
+        (!bytes.is_empty()).then_some(bytes)
     }
 }
 
@@ -86,9 +115,8 @@ impl World {
         if let Notice::Channel(channel) = notice
             && let Some(disk) = &mut self.nodes[ix.index()].disk
         {
-            disk.channel = Some((**channel).clone());
-            let files = disk.files().collect();
-            self.post(self.now() + ACCESS, ix, Event::Disk(DiskAnswer::Found { files }));
+            let (found, access) = (disk.open(channel), disk.access);
+            self.post(self.now() + access, ix, Event::Disk(found));
         }
     }
 
@@ -96,8 +124,9 @@ impl World {
         let Some(disk) = &mut self.nodes[ix.index()].disk else {
             self.blame(ix, format_args!("{request:?}, but there is no disk"));
         };
-        if let Some(answer) = disk.answer(request) {
-            self.post(self.now() + ACCESS, ix, Event::Disk(answer));
+        let access = disk.access;
+        if let Some(answer) = disk.ask(request).filter(|_| !disk.hung) {
+            self.post(self.now() + access, ix, Event::Disk(answer));
         }
     }
 }

@@ -1,158 +1,17 @@
-//! Watching the past in virtual time: a provider that keeps everything, live
-//! viewers who keep their share, and viewers who come for what went by.
+//! Watching the past in virtual time.
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
-use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+mod common;
 
 use bytes::Bytes;
-use eddy_core::bootstrap::Bootstrap;
-use eddy_core::cache::{CacheConfig, Caps};
-use eddy_core::config::Config;
-use eddy_core::dht::DhtConfig;
-use eddy_core::node::Node;
-use eddy_core::rng::node_seed;
-use eddy_core::stats::Stats;
-use eddy_core::stream::channel::{Channel, ChannelSpec, Name};
-use eddy_core::stream::sign::{Signer, Verifier};
-use eddy_core::{Command, Delivery, Join, Notice, Position, Seq, Time};
-use eddy_sim::{Disk, Net, NodeIx, Observer, Rtt, START, World};
+use eddy_core::wire::frame::Incoming;
+use eddy_core::wire::message::{Message, Purpose, Reason, TimeShiftRequest};
+use eddy_core::{Command, LinkId, Position, Seq};
+use eddy_sim::NodeIx;
+use eddy_sim::hand::words::{Ears, frame, hello};
 
-const SECOND: Duration = Duration::from_secs(1);
-
-/// What each viewer was handed, and its latest counters.
-#[derive(Default)]
-struct Seen {
-    blocks: BTreeMap<NodeIx, Vec<(Seq, Bytes)>>,
-    stats: BTreeMap<NodeIx, Stats>,
-}
-
-impl Observer for Seen {
-    fn delivered(&mut self, _: Time, ix: NodeIx, delivery: &Delivery) {
-        self.blocks.entry(ix).or_default().push((delivery.seq, delivery.payload.clone()));
-    }
-
-    fn notified(&mut self, _: Time, ix: NodeIx, notice: &Notice) {
-        if let Notice::Stats(stats) = notice {
-            self.stats.insert(ix, (**stats).clone());
-        }
-    }
-}
-
-struct Channels {
-    world: World,
-    seen: Seen,
-    channel: Channel,
-    provider: NodeIx,
-    nodes: u8,
-    published: u64,
-}
-
-fn addr(host: u8) -> SocketAddr {
-    (Ipv4Addr::new(10, 0, host, 1), 4000).into()
-}
-
-fn config(host: u8) -> Config {
-    let caps = Caps { per_address: None, per_network: None };
-    Config {
-        listen: addr(host),
-        verifier: Verifier::ghost(),
-        cache: Some(CacheConfig { caps, ..CacheConfig::default() }),
-        dht: Some(DhtConfig {
-            network: Some(*b"eddytest"),
-            hardened: false,
-            ..DhtConfig::default()
-        }),
-        ..Config::default()
-    }
-}
-
-impl Channels {
-    fn new() -> Self {
-        let channel = Channel::new(ChannelSpec {
-            provider: Name::new("NCTU").unwrap(),
-            name: Name::new("Channel1").unwrap(),
-            description: String::new(),
-            block: Duration::from_millis(40),
-            sub_streams: 8,
-            file: Duration::from_secs(2),
-            key: Signer::ghost().public(),
-        })
-        .unwrap();
-        let rtt = Rtt::uniform(Duration::from_millis(40));
-        let mut world = World::new(1, Net { rtt, ..Net::default() });
-        let server = Bootstrap::new(config(1), node_seed(1, &addr(1)), START).unwrap();
-        world.add(addr(1), 0, None, Box::new(server));
-        let keep = CacheConfig::provider(Duration::from_secs(3_600));
-        let provider = Node::provider(
-            Config { cache: Some(keep), ..config(2) },
-            channel.clone(),
-            Signer::ghost(),
-            vec![addr(1)],
-            None,
-            node_seed(1, &addr(2)),
-            START,
-        );
-        let provider = world.add(addr(2), 0, None, Box::new(provider.unwrap()));
-        world.mount(provider, Disk::default());
-        let seen = Seen::default();
-        let mut it = Self { world, seen, channel, provider, nodes: 2, published: 0 };
-        it.run(SECOND);
-        it
-    }
-
-    fn viewer(&mut self, position: Position) -> NodeIx {
-        self.nodes += 1;
-        let at = addr(self.nodes);
-        let node = Node::viewer(config(self.nodes), node_seed(1, &at), self.world.now()).unwrap();
-        let ix = self.world.add(at, 0, None, Box::new(node));
-        self.world.mount(ix, Disk::default());
-        let join = Join {
-            bootstrap: vec![addr(1)],
-            channel: self.channel.name().clone(),
-            key: None,
-            known: None,
-            position,
-        };
-        self.world.command(ix, Command::Join(Box::new(join)));
-        ix
-    }
-
-    fn run(&mut self, span: Duration) {
-        let until = self.world.now() + span;
-        while self.world.now() < until {
-            if self.world.is_live(self.provider) {
-                let packet = Bytes::from(self.published.to_be_bytes().repeat(40));
-                self.published += 1;
-                self.world.command(self.provider, Command::Publish(packet));
-            }
-            let next = (self.world.now() + Duration::from_millis(10)).min(until);
-            self.world.run_until(next, &mut self.seen);
-        }
-    }
-
-    fn handed(&self, ix: NodeIx) -> &[(Seq, Bytes)] {
-        self.seen.blocks.get(&ix).map_or(&[], |blocks| blocks)
-    }
-
-    /// Asserts that what a viewer was handed is what others saw live, without a
-    /// gap; returns how many blocks that are.
-    fn assert_whole(&self, ix: NodeIx, live: NodeIx) -> usize {
-        let truth: BTreeMap<Seq, &Bytes> = self.handed(live).iter().map(|(s, b)| (*s, b)).collect();
-        let mut last: Option<Seq> = None;
-        for (seq, bytes) in self.handed(ix) {
-            assert!(last.is_none_or(|last| *seq == last.plus(1)), "{seq:?} after {last:?}");
-            assert!(truth.get(seq).is_none_or(|b| *b == bytes), "{seq:?} has other bytes");
-            last = Some(*seq);
-        }
-        self.handed(ix).len()
-    }
-
-    fn stats(&self, ix: NodeIx) -> &Stats {
-        &self.seen.stats[&ix]
-    }
-}
+use common::past::{Channels, SECOND, addr};
+use common::{Log, closed, sender};
 
 #[test]
 fn what_went_by_is_played_from_other_viewers() {
@@ -278,9 +137,124 @@ fn a_spoilt_disk_serves_nobody_and_costs_nobody() {
 fn a_full_disk_keeps_nothing_and_harms_nothing() {
     let mut it = Channels::new();
     let live: Vec<NodeIx> = (0..4).map(|_| it.viewer(Position::Live)).collect();
-    it.world.disk_mut(live[0]).unwrap().full = true;
+    it.world.disk_mut(live[0]).unwrap().room = 0;
     it.run(SECOND * 30);
     assert_eq!(it.stats(live[0]).files, 0);
     assert_eq!(it.stats(live[0]).lost, 0);
     assert!(it.stats(live[1]).files > 0);
+}
+
+#[test]
+fn slow_disks_and_disks_that_hang_make_nothing_late() {
+    for hung in [false, true] {
+        let mut it = Channels::new();
+        let live: Vec<NodeIx> = (0..8).map(|_| it.viewer(Position::Live)).collect();
+        for ix in &live[..4] {
+            let disk = it.world.disk_mut(*ix).unwrap();
+            (disk.hung, disk.access) = (hung, SECOND * 3);
+        }
+        it.run(SECOND * 70);
+        let late = it.viewer(Position::Ago(SECOND * 60));
+        it.run(SECOND * 40);
+        let blocks = it.assert_whole(late, live[0]);
+        let stats = it.stats(late);
+        assert!(blocks >= 36 * 25, "{blocks} blocks in 40 s, {stats:?}");
+        assert_eq!((stats.late, stats.lost), (0, 0), "hung: {hung}");
+        for ix in live {
+            assert_eq!(it.stats(ix).lost, 0);
+        }
+    }
+}
+
+/// The blocks of a file that only the provider's disk has by now.
+fn old_file(it: &Channels) -> TimeShiftRequest {
+    let edge = it.channel.seq_at(it.world.now());
+    let first = edge.minus(50 * 25);
+    TimeShiftRequest { first: first.minus(first.0 % 50), blocks: 10 }
+}
+
+/// Says this on a connection for the past of the channel, all at once; what it
+/// heard.
+fn asker(it: &mut Channels, to: NodeIx, words: &[Message]) -> Log {
+    let log = Log::default();
+    let first = hello(60, Purpose::TimeShift(it.channel.id()));
+    let words: Vec<u8> =
+        [&first].into_iter().chain(words).flat_map(|m| frame(m).to_vec()).collect();
+    it.nodes += 1;
+    let to = it.world.addr(to);
+    it.world.add(addr(it.nodes), 0, None, sender(&log, to, vec![Bytes::from(words)]));
+    log
+}
+
+/// The blocks and the refusals among what was heard.
+fn answers(log: &Log) -> (Vec<Seq>, Vec<Reason>) {
+    let (mut blocks, mut refusals) = (Vec::new(), Vec::new());
+    for incoming in Ears::default().hear(LinkId(0), &log.received()) {
+        match incoming {
+            Incoming::Block(block) => blocks.push(block.seq()),
+            Incoming::Message(Message::TimeShiftRefused(r)) => {
+                refusals.push(r.reason);
+            }
+            _ => {}
+        }
+    }
+    (blocks, refusals)
+}
+
+#[test]
+fn who_changes_his_mind_while_the_disk_reads_gets_what_he_wants_then() {
+    let mut it = Channels::new();
+    it.run(SECOND * 70);
+    let before = it.world.disk_mut(it.provider).unwrap().files().count();
+    let wanted = old_file(&it);
+    let other = TimeShiftRequest { first: wanted.first.plus(100), ..wanted };
+    let words = [
+        Message::TimeShiftRequest(wanted),
+        Message::TimeShiftCancel,
+        Message::TimeShiftRequest(other),
+    ];
+    let provider = it.provider;
+    let log = asker(&mut it, provider, &words);
+    it.run(SECOND * 2);
+    let all: Vec<Seq> = (0..10).map(|n| other.first.plus(n)).collect();
+    assert_eq!(answers(&log), (all, vec![]));
+    let after = it.world.disk_mut(it.provider).unwrap().files().count();
+    assert!(after >= before, "{} files are gone", before - after);
+}
+
+#[test]
+fn a_disk_that_has_no_time_is_asked_again_and_one_that_never_has_is_believed() {
+    let mut it = Channels::new();
+    it.run(SECOND * 70);
+    let wanted = old_file(&it);
+    let words = [Message::TimeShiftRequest(wanted)];
+    let provider = it.provider;
+    let ask = |it: &mut Channels| {
+        let log = asker(it, provider, &words);
+        it.run(SECOND);
+        answers(&log)
+    };
+    it.world.disk_mut(provider).unwrap().busy = 2;
+    for _ in 0..2 {
+        assert_eq!(ask(&mut it), (vec![], vec![Reason::Full]));
+    }
+    assert_eq!(ask(&mut it).0.len(), 10);
+    it.world.disk_mut(provider).unwrap().busy = 3;
+    let reasons: Vec<Reason> = (0..4).flat_map(|_| ask(&mut it).1).collect();
+    assert_eq!(reasons, [Reason::Full, Reason::Full, Reason::NoSource, Reason::NoSource]);
+    let disk = it.world.disk_mut(provider).unwrap();
+    assert!(disk.files().all(|(file, _)| file.first(&it.channel) != wanted.first), "it is deleted");
+}
+
+#[test]
+fn who_asks_for_nothing_any_more_holds_no_connection() {
+    let mut it = Channels::new();
+    it.run(SECOND * 5);
+    let provider = it.provider;
+    let log = asker(&mut it, provider, &[]);
+    it.run(SECOND * 59);
+    assert!(log.times(closed).is_empty());
+    it.run(SECOND * 5);
+    assert_eq!(log.times(closed).len(), 1);
+    assert!(it.faults(provider).is_empty(), "that is no crime");
 }

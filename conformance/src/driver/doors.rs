@@ -5,7 +5,10 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use bytes::Bytes;
-use eddy_core::{Action, Command, Delivery, Event, Notice, Phase, Seq, Time};
+use eddy_core::stream::file::FileId;
+use eddy_core::{
+    Action, Command, Delivery, DiskAnswer, DiskRequest, Event, Notice, Phase, Seq, Time,
+};
 
 use crate::board::Shared;
 use crate::check::Check;
@@ -25,6 +28,32 @@ pub(crate) fn datagrams_arrive_whole(scene: &mut Scene) -> Act {
             let what = format!("{len} bytes from {} were changed", scene.addr(from));
             scene.ensure(Check::Address, ear.has(&want), what)?;
         }
+    }
+    Ok(())
+}
+
+/// Several at a time: who sent which must not be mixed up.
+pub(crate) fn datagrams_keep_their_senders(scene: &mut Scene) -> Act {
+    const SENDERS: usize = 5;
+    const EACH: usize = 20;
+    let (to, ear) = scene.listener()?;
+    let mut senders = Vec::new();
+    for _ in 0..SENDERS {
+        senders.push(scene.listener()?.0);
+    }
+    let words = |n: usize, round: usize| Bytes::from(pattern(n * EACH + round, 200));
+    for round in 0..EACH {
+        for (n, from) in senders.iter().enumerate() {
+            let datagram = Action::SendDatagram { to: scene.addr(to), bytes: words(n, round) };
+            scene.act(*from, [datagram])?;
+        }
+    }
+    let came = || ear.count(|event| matches!(event, Event::Datagram { .. }));
+    scene.wait(Check::Datagram, "100 datagrams of five senders", || came() == SENDERS * EACH)?;
+    for (n, from) in senders.iter().enumerate() {
+        let from = scene.addr(*from);
+        let right = (0..EACH).all(|r| ear.has(&Event::Datagram { from, bytes: words(n, r) }));
+        scene.ensure(Check::Address, right, format!("datagrams of {from} are another's"))?;
     }
     Ok(())
 }
@@ -87,6 +116,30 @@ pub(crate) fn the_host_hears_everything_in_order(scene: &mut Scene) -> Act {
     })?;
     scene.act(who, [])?;
     scene.act(who, [])
+}
+
+/// More requests than a turn holds. The judge compares what was answered with
+/// what was heard.
+pub(crate) fn the_disk_is_asked_and_answers_in_order(scene: &mut Scene) -> Act {
+    const FILES: u64 = 300;
+    let heard = Shared::new(Vec::new());
+    let notes = heard.clone();
+    let who = scene.seat()?;
+    scene.furnish(who);
+    scene.script_at(who, move |_, event, _| {
+        if let Event::Disk(answer) = event {
+            notes.lock().push(answer.clone());
+        }
+    });
+    let store = |start: u64| {
+        let frames = vec![Bytes::from(pattern(start as usize, 1_000))];
+        Action::Disk(DiskRequest::Store { file: FileId { start }, frames })
+    };
+    scene.act(who, (0..FILES).map(store))?;
+    scene.wait(Check::Disk, "300 answers of the disk", || heard.lock().len() == FILES as usize)?;
+    let stored = (0..FILES).map(|start| DiskAnswer::Stored { file: FileId { start }, ok: true });
+    let right = heard.lock().iter().cloned().eq(stored);
+    scene.ensure(Check::Disk, right, "answers came in another order")
 }
 
 pub(crate) fn a_stop_closes_everything(scene: &mut Scene) -> Act {

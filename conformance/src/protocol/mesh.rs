@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use eddy_core::bootstrap::Bootstrap;
+use eddy_core::cache::{CacheConfig, Caps};
 use eddy_core::config::Config;
+use eddy_core::dht::DhtConfig;
 use eddy_core::node::Node;
 use eddy_core::stats::Stats;
 use eddy_core::stream::block::packets;
@@ -26,6 +28,8 @@ const BLOCK: Duration = Duration::from_millis(40);
 /// Time between two packets.
 const GAP: Duration = Duration::from_millis(10);
 const PACKET: usize = 1_316;
+/// What nodes remember where what is older is of interest.
+const BUFFER: Duration = Duration::from_secs(3);
 /// Less than two viewers take: 131,600 bytes per second each, and overhead.
 pub(crate) const SCARCE: Option<u64> = Some(250_000);
 
@@ -35,7 +39,9 @@ pub(crate) struct View {
     pub(crate) blocks: usize,
     /// The first thing that was not as it should be.
     pub(crate) wrong: Option<String>,
-    next: Option<Seq>,
+    /// The first block that it was handed, and the one after the last.
+    pub(crate) first: Option<Seq>,
+    pub(crate) next: Option<Seq>,
     next_packet: Option<u64>,
     pub(crate) stats: Stats,
     /// It said that it does not reach the bootstrap server.
@@ -57,6 +63,9 @@ pub(crate) struct Mesh {
     pub(crate) server: Who,
     pub(crate) provider: Who,
     pub(crate) viewers: Vec<Viewer>,
+    /// Viewers keep files of what went by, and tell each other of them.
+    keeps: bool,
+    on_air: bool,
     began: Duration,
     published: u64,
 }
@@ -76,15 +85,31 @@ impl Mesh {
     /// The same; the provider uploads at most so many bytes per second.
     pub(crate) fn with(scene: &mut Scene, upload: Option<u64>) -> Act<Self> {
         let mut mesh = Self::dark(scene, upload)?;
-        mesh.light(scene);
-        mesh.play(scene, Check::Unmet, "a second on the air", |mesh, _| mesh.published > 100)?;
+        mesh.begin(scene)?;
         Ok(mesh)
+    }
+
+    /// Server and provider. Viewers will have disks, and keep what went by;
+    /// the provider remembers no more of it than its buffer holds.
+    pub(crate) fn keeping(scene: &mut Scene) -> Act<Self> {
+        let mut mesh = Self::on(scene, None, true)?;
+        mesh.begin(scene)?;
+        Ok(mesh)
+    }
+
+    fn begin(&mut self, scene: &mut Scene) -> Act {
+        self.light(scene);
+        self.play(scene, Check::Unmet, "a second on the air", |mesh, _| mesh.published > 100)
     }
 
     /// A provider; its bootstrap server has an address and is not there.
     pub(crate) fn dark(scene: &mut Scene, upload: Option<u64>) -> Act<Self> {
+        Self::on(scene, upload, false)
+    }
+
+    fn on(scene: &mut Scene, upload: Option<u64>, keeps: bool) -> Act<Self> {
         let (server, provider) = (scene.seat()?, scene.seat()?);
-        let (at, own) = (scene.addr(server), config(scene, provider));
+        let (at, own) = (scene.addr(server), config(scene, provider, keeps));
         let config = Config { max_upload: upload, ..own };
         let recipe = move |start| {
             let (channel, config, servers) = (channel(), config.clone(), vec![at]);
@@ -94,12 +119,13 @@ impl Mesh {
         };
         scene.start(provider, Arc::new(recipe), Box::new(Watcher(Shared::default())));
         let (viewers, began) = (Vec::new(), scene.elapsed());
-        Ok(Self { server, provider, viewers, began, published: 0 })
+        Ok(Self { server, provider, viewers, keeps, on_air: true, began, published: 0 })
     }
 
     /// Starts the bootstrap server.
     pub(crate) fn light(&mut self, scene: &mut Scene) {
-        let (config, seed) = (config(scene, self.server), [self.server.0 as u8; 32]);
+        let config = config(scene, self.server, self.keeps);
+        let seed = [self.server.0 as u8; 32];
         let recipe = move |start| {
             let server = Bootstrap::new(config.clone(), seed, start);
             Box::new(server.expect("the default is valid")) as Box<dyn Machine + Send>
@@ -109,13 +135,28 @@ impl Mesh {
 
     /// A viewer that joins now.
     pub(crate) fn join(&mut self, scene: &mut Scene) -> Act<Viewer> {
-        self.join_as(scene, |node| Box::new(node))
+        self.join_at(scene, Position::Live)
     }
 
-    /// The same, with something around its node.
+    /// One that begins at a moment of its choice.
+    pub(crate) fn join_at(&mut self, scene: &mut Scene, position: Position) -> Act<Viewer> {
+        self.come(scene, position, |node| Box::new(node))
+    }
+
+    /// One with something around its node.
     pub(crate) fn join_as(&mut self, scene: &mut Scene, disguise: Disguise) -> Act<Viewer> {
+        self.come(scene, Position::Live, disguise)
+    }
+
+    fn come(&mut self, scene: &mut Scene, position: Position, disguise: Disguise) -> Act<Viewer> {
         let who = scene.seat()?;
-        let (config, seed) = (config(scene, who), [who.0 as u8; 32]);
+        let mut config = config(scene, who, self.keeps);
+        if self.keeps {
+            scene.furnish(who);
+            let caps = Caps { per_address: None, per_network: None };
+            config.cache = Some(CacheConfig { caps, ..CacheConfig::default() });
+        }
+        let seed = [who.0 as u8; 32];
         let recipe = move |start| {
             let node = Node::viewer(config.clone(), seed, start);
             disguise(node.expect("the default is valid"))
@@ -127,7 +168,7 @@ impl Mesh {
             channel: channel().name().clone(),
             key: Some(signer().public()),
             known: None,
-            position: Position::Live,
+            position,
         };
         scene.command(who, Command::Join(Box::new(join)))?;
         self.viewers.push(viewer.clone());
@@ -140,6 +181,12 @@ impl Mesh {
         scene.stop(who);
     }
 
+    /// The provider is ended as by a power cut.
+    pub(crate) fn fall_silent(&mut self, scene: &mut Scene) {
+        self.on_air = false;
+        scene.stop(self.provider);
+    }
+
     /// Lets the encoder send until something holds.
     pub(crate) fn play(
         &mut self,
@@ -150,7 +197,7 @@ impl Mesh {
     ) -> Act {
         scene.until(check, what, |scene| {
             let due = (scene.elapsed() - self.began).as_millis() / GAP.as_millis();
-            while u128::from(self.published) < due {
+            while self.on_air && u128::from(self.published) < due {
                 // It fails only where the scene ends.
                 if scene.command(self.provider, Command::Publish(packet(self.published))).is_err() {
                     break;
@@ -177,14 +224,31 @@ impl Mesh {
     }
 }
 
-fn config(scene: &Scene, who: Who) -> Config {
-    Config {
+fn config(scene: &Scene, who: Who, keeps: bool) -> Config {
+    let config = Config {
         listen: scene.addr(who),
         // What a peer may take its time for; the suite has less.
         handshake: Duration::from_secs(1),
         retry: Duration::from_millis(100),
         ..Config::default()
+    };
+    if !keeps {
+        return config;
     }
+    // What is older than the buffer is on disks only, and soon.
+    Config {
+        buffer: BUFFER,
+        give_up: BUFFER,
+        shift_window: BUFFER,
+        emergency: BUFFER / 3,
+        dht: Some(dht_config()),
+        ..config
+    }
+}
+
+/// A network of our own, all on one address.
+pub(crate) fn dht_config() -> DhtConfig {
+    DhtConfig { network: Some(*b"conforms"), hardened: false, ..DhtConfig::default() }
 }
 
 fn signer() -> Signer {
@@ -199,7 +263,7 @@ fn channel() -> Channel {
         description: String::new(),
         block: BLOCK,
         sub_streams: 8,
-        file: Duration::from_secs(10),
+        file: Duration::from_secs(1),
         key: signer().public(),
     };
     Channel::new(spec).expect("40 ms divide a second")
@@ -244,6 +308,7 @@ impl View {
             }
             self.next_packet = number.map(|n| n + 1);
         }
+        self.first.get_or_insert(seq);
         self.next = Some(seq.plus(1));
         self.blocks += 1;
     }

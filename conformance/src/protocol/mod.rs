@@ -1,4 +1,6 @@
 //! The second layer: real nodes.
 
+pub(crate) mod dht;
 pub(crate) mod live;
 mod mesh;
+pub(crate) mod past;

@@ -3,11 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::LazyLock;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use eddy_conformance::{Audience, Check, Options, Subject, Verdict};
-use eddy_core::{Action, Event, Host, LinkId, Machine, Notice, Output, Time};
+use eddy_conformance::{Check, Options, Subject, Verdict};
+use eddy_core::{Action, Event, LinkId, Machine, Output, Time};
 
+use crate::doors::{
+    Hangs, LosesAnswers, LosesCommand, MixesSenders, NeverStops, NoDisk, OneDatagram, Panics,
+    SwapsAnswers, SwapsNotices, WrongSender,
+};
 use crate::saboteur::{Broken, Fault};
 use crate::{PATIENCE, run};
 
@@ -66,6 +70,7 @@ rejects! {
     a_refusal_that_is_not_told: NoDialFailed in every_dial_is_answered_once by DialLost;
     a_refusal_told_twice: FailsTwice in every_dial_is_answered_once by Dial;
     another_peers_address: WrongSender in datagrams_arrive_whole by Address;
+    another_peers_datagram: MixesSenders in datagrams_keep_their_senders by Address;
     credit_after_the_close: LateCredit in a_flushing_close_delivers_everything by AfterClose;
     an_end_told_twice: ClosedTwice in closes_that_cross_are_answered_once by ClosedTwice;
     a_close_without_an_answer: NoAnswer in a_close_without_a_flush_is_answered by CloseLost;
@@ -82,6 +87,11 @@ rejects! {
         in a_burst_of_datagrams_is_read_to_its_end by Datagram;
     a_command_that_is_lost: LosesCommand in commands_arrive_in_order by Command;
     a_notice_out_of_order: SwapsNotices in the_host_hears_everything_in_order by Host;
+    a_disk_that_is_not_asked: NoDisk in the_disk_is_asked_and_answers_in_order by Host;
+    an_answer_of_the_disk_that_is_lost: LosesAnswers
+        in the_disk_is_asked_and_answers_in_order by Disk;
+    answers_of_the_disk_out_of_order: SwapsAnswers
+        in the_disk_is_asked_and_answers_in_order by Disk;
     a_stop_that_closes_nothing: NeverStops in a_stop_closes_everything by Stop;
     a_panic: Panics in sends_keep_their_order by Panic;
 }
@@ -461,18 +471,6 @@ impl Fault for ReusesIds {
     }
 }
 
-/// Says of a datagram that it came from the port before.
-#[derive(Default)]
-struct WrongSender;
-impl Fault for WrongSender {
-    fn tell(&mut self, machine: &mut Subject, now: Time, mut event: Event) {
-        if let Event::Datagram { from, .. } = &mut event {
-            from.set_port(from.port() - 1);
-        }
-        machine.handle(now, event);
-    }
-}
-
 /// Gives back what a flush wrote, though the machine has closed the link.
 #[derive(Default)]
 struct LateCredit(BTreeSet<LinkId>);
@@ -522,73 +520,5 @@ impl Fault for NoFlush {
             *flush = false;
         }
         output
-    }
-}
-
-/// Reads one datagram when its poller says that there are some; it will not
-/// say so again for those that wait already.
-#[derive(Default)]
-struct OneDatagram(Option<Instant>);
-impl Fault for OneDatagram {
-    fn tell(&mut self, machine: &mut Subject, now: Time, event: Event) {
-        if let Event::Datagram { .. } = event {
-            let waited = self.0.is_some_and(|at| at.elapsed() < Duration::from_millis(2));
-            if !waited {
-                machine.handle(now, event);
-            }
-            self.0 = Some(Instant::now());
-        } else {
-            machine.handle(now, event);
-        }
-    }
-}
-
-/// Throws commands away when there are many.
-#[derive(Default)]
-struct LosesCommand(u32);
-impl Fault for LosesCommand {
-    fn tell(&mut self, machine: &mut Subject, now: Time, event: Event) {
-        self.0 += u32::from(matches!(event, Event::Command { .. }));
-        if self.0 != 2_000 {
-            machine.handle(now, event);
-        } else {
-            self.0 += 1;
-        }
-    }
-}
-
-/// Passes notices on one turn later.
-#[derive(Default)]
-struct SwapsNotices(Option<Notice>);
-impl Fault for SwapsNotices {
-    fn notify(&mut self, host: &mut Audience, now: Time, notice: Notice) {
-        if let Some(before) = self.0.replace(notice) {
-            host.notify(now, before);
-        }
-    }
-}
-
-#[derive(Default)]
-struct NeverStops;
-impl Fault for NeverStops {
-    const NEVER_STOPS: bool = true;
-}
-
-#[derive(Default)]
-struct Panics(u32);
-impl Fault for Panics {
-    fn tell(&mut self, machine: &mut Subject, now: Time, event: Event) {
-        self.0 += 1;
-        assert!(self.0 < 3, "this driver cannot count to three");
-        machine.handle(now, event);
-    }
-}
-
-/// Waits for itself.
-#[derive(Default)]
-struct Hangs;
-impl Fault for Hangs {
-    fn tell(&mut self, _: &mut Subject, _: Time, _: Event) {
-        thread::sleep(Duration::from_secs(3_600));
     }
 }

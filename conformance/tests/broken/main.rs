@@ -5,6 +5,7 @@
 #[path = "../../examples/own_loop.rs"]
 mod own_loop;
 
+mod doors;
 mod drivers;
 mod machines;
 mod saboteur;

@@ -8,7 +8,9 @@ use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 
 use eddy_conformance::{Audience, Drive, Subject};
-use eddy_core::{Command, Delivery, Event, Host, Machine, Notice, Output, Ticket, Time};
+use eddy_core::{
+    Command, Delivery, DiskAnswer, DiskRequest, Event, Host, Machine, Notice, Output, Ticket, Time,
+};
 
 use crate::own_loop::{Door, Loop, Sockets, bind};
 
@@ -63,6 +65,10 @@ impl<F: Fault> Host for Messenger<F> {
     fn notify(&mut self, now: Time, notice: Notice) {
         self.1.notify(&mut self.0, now, notice);
     }
+
+    fn disk(&mut self, now: Time, request: DiskRequest) {
+        self.0.disk(now, request);
+    }
 }
 
 impl<F: Fault> Drive for Broken<F> {
@@ -90,7 +96,11 @@ impl<F: Fault> Drive for Broken<F> {
     }
 
     fn command((door, _): &Self::Handle, ticket: Ticket, command: Command) -> bool {
-        door.try_send(Door::Command(ticket, command)).is_ok()
+        door.try_send(Door::Tell(Event::Command { ticket, command })).is_ok()
+    }
+
+    fn answer((door, _): &Self::Handle, answer: DiskAnswer) -> bool {
+        door.try_send(Door::Tell(Event::Disk(answer))).is_ok()
     }
 
     fn stop((door, thread): Self::Handle) {

@@ -197,7 +197,7 @@ impl Dht {
             Err(Refused::Answer { t, code, text, .. }) => self.refuse(from, t, code, text),
             Ok(Packet { t, body, .. }) => match body {
                 Body::Query { id, read_only, query } => {
-                    self.on_query(from, t, id, read_only, query)
+                    self.on_query(from, t, id, read_only, query, bytes.len())
                 }
                 Body::Answer { id, ip, answer } => self.on_answer(from, &t, id, ip, answer),
                 Body::Error { id, .. } => self.on_error(from, &t, id),

@@ -4,6 +4,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
+use bytes::Bytes;
+
 use super::Dht;
 use super::key::{Contact, Key};
 use super::krpc::{Answer, Body, METHOD_UNKNOWN, PROTOCOL_ERROR, Packet, Query, Tx, Want, emit};
@@ -16,7 +18,7 @@ const SERVER_ERROR: i64 = 202;
 type Refusal = (i64, &'static str);
 
 impl Dht {
-    /// Somebody asks. Says whether he is answered.
+    /// Somebody asks, in so many bytes. Says whether he is answered.
     pub(super) fn on_query(
         &mut self,
         from: SocketAddr,
@@ -24,16 +26,20 @@ impl Dht {
         asker: Key,
         read_only: bool,
         query: Query,
+        length: usize,
     ) -> bool {
         // Our own words, come back: who sends them is nobody we know.
         if asker == self.id || self.config.read_only || !self.limiter.serve(self.now, from.ip()) {
             return false;
         }
-        let body = match self.answer(from, query) {
-            Ok(answer) => Body::Answer { id: self.id, ip: Some(from), answer },
-            Err((code, text)) => Body::Error { id: Some(self.id), code, text: String::from(text) },
+        let bytes = match self.answer(from, query) {
+            Ok(answer) => {
+                let body = Body::Answer { id: self.id, ip: Some(from), answer };
+                Some(emit(&Packet { t, ns: self.config.network, body }))
+            }
+            Err(refusal) => self.error(&t, refusal, length),
         };
-        let served = self.reply(from, t, body);
+        let served = bytes.is_some_and(|bytes| self.reply(from, bytes));
         self.stats.served += u64::from(served);
         if !read_only {
             self.on_asker(Contact { id: asker, addr: from });
@@ -46,11 +52,22 @@ impl Dht {
         if self.config.read_only || !self.limiter.serve(self.now, to.ip()) {
             return false;
         }
-        self.reply(to, t, Body::Error { id: None, code, text: String::from(text) })
+        let body = Body::Error { id: None, code, text: String::from(text) };
+        self.reply(to, emit(&Packet { t, ns: self.config.network, body }))
     }
 
-    fn reply(&mut self, to: SocketAddr, t: Tx, body: Body) -> bool {
-        let bytes = emit(&Packet { t, ns: self.config.network, body });
+    /// An error with as much beside its code as makes it no longer than the
+    /// query: nobody shall have more sent to another than he sends.
+    fn error(&self, t: &Tx, (code, text): Refusal, most: usize) -> Option<Bytes> {
+        let error = |(id, text)| {
+            let body = Body::Error { id, code, text: String::from(text) };
+            emit(&Packet { t: t.clone(), ns: self.config.network, body })
+        };
+        let all = [(Some(self.id), text), (None, text), (None, "")];
+        all.into_iter().map(error).find(|bytes| bytes.len() <= most)
+    }
+
+    fn reply(&mut self, to: SocketAddr, bytes: Bytes) -> bool {
         let allowed = self.limiter.answer(self.now, bytes.len());
         if allowed {
             self.send(to, bytes);

@@ -1,6 +1,7 @@
 //! Links: how they open, what they are for, how they end.
 
 use core::net::SocketAddr;
+use core::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -15,6 +16,10 @@ use crate::wire::message::{
     Hello, MAX_REFERRALS, Member, Message, Purpose, Reason, Refuse, Token, VERSION,
 };
 use crate::wire::parse::ParseError;
+
+/// Who asks for the past and has not asked for this long holds a connection that
+/// others may want.
+const IDLE: Duration = Duration::from_secs(60);
 
 impl Node {
     pub(super) fn dial(&mut self, dial: Dial, to: SocketAddr) -> DialId {
@@ -430,9 +435,20 @@ impl Node {
         }
     }
 
-    /// Links whose handshake, or whose frame, takes too long.
+    /// Links whose handshake, or whose frame, takes too long, and links on which
+    /// nobody asks for the past any more.
     pub(super) fn check_links(&mut self) {
         let (now, limit) = (self.now, self.config.handshake);
+        let idle: SmallVec<[LinkId; 8]> = self
+            .links
+            .iter()
+            .filter(|(_, l)| l.role == Role::PastOut && now.since(l.heard) > IDLE)
+            .map(|(id, _)| id)
+            .collect();
+        for link in idle {
+            self.close(link, false);
+            self.on_link_gone(link, Role::PastOut);
+        }
         let slow: SmallVec<[(LinkId, bool); 8]> = self
             .links
             .iter()

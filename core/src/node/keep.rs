@@ -21,6 +21,9 @@ use crate::stream::file::FileId;
 
 /// Files that may be under way, of which some blocks are here.
 const MAX_TALLIES: usize = 64;
+/// Reads in a row that come to nothing, before a file is taken for lost: one
+/// alone may only show that the disk is busy.
+const MAX_MISSES: u8 = 3;
 
 /// What an operation of the DHT is for.
 #[derive(Clone, Debug)]
@@ -41,6 +44,8 @@ pub(super) struct Keeper {
     ready: bool,
     /// Bytes of each file on disk.
     files: BTreeMap<FileId, u64>,
+    /// Of some of these, how many reads in a row came to nothing.
+    misses: BTreeMap<FileId, u8>,
     /// The last lookup for each file, whose tokens may still be good.
     looked: BTreeMap<File, OpId>,
     id: ChannelId,
@@ -73,6 +78,7 @@ impl Keeper {
             cache: Cache::new(config, rng)?,
             ready: false,
             files: BTreeMap::new(),
+            misses: BTreeMap::new(),
             looked: BTreeMap::new(),
             id,
         })
@@ -117,6 +123,10 @@ impl Node {
         let Some(keeper) = self.keeper.as_mut().filter(|k| k.ready) else { return };
         let Some(stream) = &self.stream else { return };
         let frames = stream.frames(file);
+        // What came twice, or is not remembered any more, makes no file.
+        if frames.len() as u64 != FileId::blocks(&stream.channel) {
+            return;
+        }
         let bytes = frames.iter().map(|f| f.len() as u64).sum();
         let named = keeper.named(file);
         keeper.cache.set_population(Population {
@@ -151,6 +161,7 @@ impl Node {
                 let Some(keeper) = &mut self.keeper else { return };
                 if !ok {
                     keeper.files.remove(&file);
+                    keeper.misses.remove(&file);
                     let named = keeper.named(file);
                     keeper.cache.gone(now, named);
                 }
@@ -158,10 +169,25 @@ impl Node {
         }
     }
 
+    /// Blocks of a file were read, or could not be. Returns whether it is worth
+    /// another try.
+    pub(super) fn may_be_read(&mut self, seq: Seq, read: bool) -> bool {
+        let (Some(keeper), Some(stream)) = (&mut self.keeper, &self.stream) else { return true };
+        let file = FileId::of(&stream.channel, seq);
+        if read || !keeper.files.contains_key(&file) {
+            keeper.misses.remove(&file);
+            return true;
+        }
+        let misses = keeper.misses.entry(file).or_default();
+        *misses += 1;
+        *misses < MAX_MISSES
+    }
+
     /// A file on disk is not what was stored.
     pub(super) fn spoilt(&mut self, seq: Seq) {
         let (Some(keeper), Some(stream)) = (&mut self.keeper, &self.stream) else { return };
         let file = FileId::of(&stream.channel, seq);
+        keeper.misses.remove(&file);
         if keeper.files.remove(&file).is_some() {
             let named = keeper.named(file);
             keeper.cache.gone(self.now, named);
@@ -261,6 +287,7 @@ impl Node {
             Effect::Drop { file } => {
                 let file = FileId { start: file.start };
                 keeper.looked.retain(|f, _| f.start != file.start);
+                keeper.misses.remove(&file);
                 if keeper.files.remove(&file).is_some() {
                     self.actions.push_back(Action::Disk(DiskRequest::Delete { file }));
                 }

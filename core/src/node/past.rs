@@ -70,7 +70,7 @@ impl Node {
                 let last = file.last(&stream.channel).plus(1).min(wanted.end);
                 let blocks = (last.0 - first.0).min(piece) as u32;
                 let load = self.next_load();
-                self.serving.load(self.now, link, load);
+                self.serving.load(self.now, link, load, first);
                 let request = DiskRequest::Load { load, file, first, blocks };
                 return self.actions.push_back(Action::Disk(request));
             }
@@ -96,37 +96,57 @@ impl Node {
 
     /// The disk has read blocks for somebody, or could not.
     pub(super) fn on_loaded(&mut self, load: LoadId, frames: Option<Bytes>) {
-        let Some(link) = self.serving.loaded(load) else { return self.on_own_loaded(load, frames) };
-        let Some(wanted) = self.serving.front(link) else { return };
-        let blocks = frames.map_or(Vec::new(), |frames| self.checked(wanted.start, frames));
-        if blocks.is_empty() {
+        let Some((link, first)) = self.serving.loaded(load) else {
+            return self.on_own_loaded(load, frames);
+        };
+        let blocks = self.read(first, frames);
+        // Who has changed his mind meanwhile is not sent what he wanted before.
+        let Some(wanted) = self.serving.front(link).filter(|w| w.start == first) else {
+            return self.pump_past(link);
+        };
+        if let Err(reason) = blocks {
             self.serving.advance(link, wanted.end);
-            let (first, reason) = (wanted.start, Reason::NoSource);
             self.refuse_past(link, TimeShiftRefused { first, reason, next: None });
-            self.spoilt(wanted.start);
         }
-        for block in blocks.iter().filter(|b| wanted.contains(&b.seq())) {
+        for block in blocks.iter().flatten().filter(|b| wanted.contains(&b.seq())) {
             self.serving.advance(link, block.seq().plus(1));
             self.send_past(link, block);
         }
         self.pump_past(link);
     }
 
+    /// What the disk gave from a block on. A file that is not what was stored is
+    /// forgotten; one that cannot be had now may only be waiting for its turn.
+    ///
+    /// # Errors
+    /// Why there is nothing: it is not here, or not now.
+    pub(super) fn read(&mut self, first: Seq, frames: Option<Bytes>) -> Result<Vec<Block>, Reason> {
+        let given = frames.is_some();
+        let blocks = frames.map_or(Vec::new(), |frames| self.checked(first, frames));
+        let held = !blocks.is_empty();
+        if (given && !held) || !self.may_be_read(first, held) {
+            self.spoilt(first);
+            return Err(Reason::NoSource);
+        }
+        if held { Ok(blocks) } else { Err(Reason::Full) }
+    }
+
     /// Does not wait for a disk that is too slow.
     pub(super) fn check_loads(&mut self) {
         while let Some(load) = self.serving.overdue(self.now) {
-            let Some(link) = self.serving.loaded(load) else { return };
-            let Some(wanted) = self.serving.front(link) else { continue };
-            self.serving.advance(link, wanted.end);
-            let (first, reason) = (wanted.start, Reason::Full);
-            self.refuse_past(link, TimeShiftRefused { first, reason, next: None });
+            let Some((link, first)) = self.serving.loaded(load) else { return };
+            if let Some(wanted) = self.serving.front(link).filter(|w| w.start == first) {
+                self.serving.advance(link, wanted.end);
+                let reason = Reason::Full;
+                self.refuse_past(link, TimeShiftRefused { first, reason, next: None });
+            }
             self.pump_past(link);
         }
     }
 
     /// What the disk gave, as far as it is what was stored: signatures are
     /// checked here, for a disk may lie like a peer.
-    pub(super) fn checked(&self, first: Seq, frames: Bytes) -> Vec<Block> {
+    fn checked(&self, first: Seq, frames: Bytes) -> Vec<Block> {
         let Some(stream) = &self.stream else { return Vec::new() };
         let most = FileId::blocks(&stream.channel);
         Blocks::new(frames, Walk::new(first, most, self.config.max_block))

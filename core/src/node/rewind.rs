@@ -357,7 +357,7 @@ impl Node {
             }
             Message::TimeShiftOthers(others) => {
                 let file = FileId::of(&stream.channel, others.seq);
-                rewind.fetch.found(file.start, &others.others, false);
+                rewind.fetch.heard_of(file.start, &others.others);
             }
             _ => self.fault(link, Fault::Unexpected),
         }
@@ -432,11 +432,7 @@ impl Node {
     pub(super) fn on_own_loaded(&mut self, load: LoadId, frames: Option<Bytes>) {
         let rewind = self.stream.as_mut().and_then(|s| s.rewind.as_mut());
         let Some(first) = rewind.and_then(|r| r.loads.remove(&load)) else { return };
-        let blocks = frames.map_or_else(Default::default, |f| self.checked(first, f));
-        if blocks.is_empty() {
-            self.spoilt(first);
-            return self.past_lost(DISK);
-        }
+        let Ok(blocks) = self.read(first, frames) else { return self.past_lost(DISK) };
         for block in blocks {
             self.past_arrived(block, DISK);
         }

@@ -26,6 +26,12 @@ const PER_SOURCE: usize = 3;
 const MAX_SOURCES: usize = 256;
 /// Sources of one file.
 const MAX_OWNERS: usize = 32;
+/// Of these, sources that other sources told of: who lies must not fill the
+/// places of those whom the DHT knows.
+const MAX_HEARSAY: usize = 8;
+/// Who has not given a part after this long is slower than the stream, or only
+/// pretends to give it.
+const SLOW: Duration = Duration::from_secs(5);
 /// A request this old is hedged when its time runs out.
 const HEDGE: Duration = Duration::from_millis(500);
 /// A part with less time than this left is worth a second request.
@@ -79,6 +85,8 @@ struct Part {
 #[derive(Debug, Default)]
 struct Owners {
     found: SmallVec<[SocketAddr; 16]>,
+    /// How many of these other sources told of.
+    hearsay: usize,
     /// When they were looked up, and whether that is over.
     looked: Option<(Time, bool)>,
 }
@@ -180,9 +188,10 @@ impl Fetch {
         self.time_out(now, part);
         let left = (view.due)(wanted.start).map(|due| due.since(now));
         let pending = || part.tries.iter().filter(|t| t.failed.is_none());
-        let hedge = pending().count() == 1
-            && left.is_some_and(|left| left < HURRY)
-            && pending().all(|t| now.since(t.at) > HEDGE);
+        // What comes first decides when play-out can begin.
+        let second = view.channel.blocks_in(Duration::from_secs(1));
+        let hurry = left.map_or(wanted.start < view.next.plus(second), |left| left < HURRY);
+        let hedge = hurry && pending().all(|t| now.since(t.at) > HEDGE);
         if pending().next().is_some() && !hedge {
             return;
         }
@@ -199,7 +208,10 @@ impl Fetch {
             };
             Some((cost * (1 + busy as u32), rng.next_u64(), *addr))
         });
-        if let Some((_, _, addr)) = able.min() {
+        // Two peers that are at it are enough.
+        if pending().count() < 2
+            && let Some((_, _, addr)) = able.min()
+        {
             return self.ask(now, part, addr, wanted, asks);
         }
         // Only the provider is left.
@@ -233,7 +245,8 @@ impl Fetch {
     fn time_out(&mut self, now: Time, part: &mut Part) {
         for t in part.tries.iter_mut().filter(|t| t.failed.is_none()) {
             let Some(source) = self.sources.get_mut(&t.from) else { continue };
-            if now.since(t.at.max(source.heard)) > source.patience() {
+            let silent = now.since(t.at.max(source.heard)) > source.patience();
+            if silent || now.since(t.at) > SLOW {
                 t.failed = Some(now);
                 source.failed(now);
             }
@@ -368,6 +381,16 @@ impl Fetch {
         owners.looked.iter_mut().for_each(|(_, done)| *done |= over);
     }
 
+    /// Another source told of some who may have a file.
+    pub(crate) fn heard_of(&mut self, file: u64, addrs: &[SocketAddr]) {
+        let room = self.files.get(&file).map_or(0, |o| MAX_HEARSAY.saturating_sub(o.hearsay));
+        let addrs = addrs.get(..room).unwrap_or(addrs);
+        if let Some(owners) = self.files.get_mut(&file) {
+            owners.hearsay += addrs.len();
+        }
+        self.found(file, addrs, false);
+    }
+
     /// Forgets files that were played, and closes what is not used.
     fn tidy(&mut self, now: Time, before: u64, asks: &mut Asks) {
         self.files.retain(|file, _| *file >= before);
@@ -399,4 +422,29 @@ impl Part {
 /// The second of stream time that a block belongs to.
 fn second_of(channel: &Channel, seq: Seq) -> u64 {
     seq.0 / channel.blocks_in(Duration::from_secs(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    fn addr(n: usize) -> SocketAddr {
+        ([10, 0, 0, n as u8], 1).into()
+    }
+
+    #[test]
+    fn what_sources_tell_crowds_out_nobody_whom_the_dht_knows() {
+        let mut fetch = Fetch::default();
+        fetch.files.insert(0, Owners::default());
+        let told: Vec<SocketAddr> = (0..200).map(addr).collect();
+        told.chunks(4).for_each(|others| fetch.heard_of(0, others));
+        let known: Vec<SocketAddr> = (200..220).map(addr).collect();
+        fetch.found(0, &known, true);
+        let found = &fetch.files[&0].found;
+        assert_eq!(found[..MAX_HEARSAY], told[..MAX_HEARSAY]);
+        assert_eq!(found[MAX_HEARSAY..], known[..]);
+        fetch.found(0, &told, false);
+        assert_eq!(fetch.files[&0].found.len(), MAX_OWNERS);
+    }
 }

@@ -25,8 +25,15 @@ const FRESH: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<Range<Seq>>,
-    /// What the disk reads for it, and since when.
-    loading: Option<(LoadId, Time)>,
+    loading: Option<Loading>,
+}
+
+/// What the disk reads for a connection.
+#[derive(Clone, Copy, Debug)]
+struct Loading {
+    load: LoadId,
+    since: Time,
+    first: Seq,
 }
 
 /// The serving side of the past.
@@ -85,23 +92,25 @@ impl Serving {
         }
     }
 
-    /// The disk is to read for a connection.
-    pub(crate) fn load(&mut self, now: Time, link: LinkId, load: LoadId) {
-        self.queues.get_mut(&link).into_iter().for_each(|queue| queue.loading = Some((load, now)));
+    /// The disk is to read for a connection, from this block on.
+    pub(crate) fn load(&mut self, now: Time, link: LinkId, load: LoadId, first: Seq) {
+        if let Some(queue) = self.queues.get_mut(&link) {
+            queue.loading = Some(Loading { load, since: now, first });
+        }
     }
 
-    /// The disk has read. Returns for whom, unless it is gone.
-    pub(crate) fn loaded(&mut self, load: LoadId) -> Option<LinkId> {
-        let reads = |q: &Queue| q.loading.is_some_and(|(l, _)| l == load);
+    /// The disk has read. Returns for whom, unless it is gone, and from which
+    /// block on: that need not be what is wanted any more.
+    pub(crate) fn loaded(&mut self, load: LoadId) -> Option<(LinkId, Seq)> {
+        let reads = |q: &Queue| q.loading.is_some_and(|l| l.load == load);
         let (link, queue) = self.queues.iter_mut().find(|(_, q)| reads(q))?;
-        queue.loading = None;
-        Some(*link)
+        queue.loading.take().map(|loading| (*link, loading.first))
     }
 
     /// A read that the disk does not answer.
     pub(crate) fn overdue(&self, now: Time) -> Option<LoadId> {
-        let loading = self.queues.values().filter_map(|q| q.loading);
-        loading.into_iter().find(|(_, at)| now.since(*at) > SLOW).map(|(load, _)| load)
+        let mut loading = self.queues.values().filter_map(|q| q.loading);
+        loading.find(|l| now.since(l.since) > SLOW).map(|l| l.load)
     }
 
     /// Somebody asks for a part of a file. Returns others who did lately.

@@ -359,7 +359,7 @@ mod tests {
     use crate::id::NodeId;
     use crate::stream::channel::tests_support::channel;
     use crate::stream::map::{MapEntry, Path};
-    use crate::wire::message::{ListRequest, Token};
+    use crate::wire::message::{ListRequest, TimeShiftRefused, TimeShiftRequest, Token};
     use crate::wire::parse;
     use alloc::vec;
     use core::net::Ipv4Addr;
@@ -408,6 +408,17 @@ mod tests {
             ],
             paths: smallvec![Path { hops: 2, delay: 0x0304 }, Path::NONE],
         });
+        let request = TimeShiftRequest { first: Seq(0x0100), blocks: 25 };
+        assert_eq!(
+            encoded(&Message::TimeShiftRequest(request))[..],
+            [0, 0, 0, 10, 0x30, 0, 0, 0, 0, 0, 0, 1, 0, 25]
+        );
+        let (first, next) = (Seq(0x0103), Some(Seq(0x012c)));
+        let refused = TimeShiftRefused { first, reason: Reason::NoSource, next };
+        assert_eq!(
+            encoded(&Message::TimeShiftRefused(refused))[..],
+            [0, 0, 0, 19, 0x31, 0, 0, 0, 0, 0, 0, 1, 3, 4, 1, 0, 0, 0, 0, 0, 0, 1, 44]
+        );
         assert_eq!(
             encoded(&map)[..],
             [

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
+pub(crate) mod past;
 pub(crate) mod swarm;
 
 use std::cell::RefCell;

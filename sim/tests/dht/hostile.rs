@@ -1,168 +1,14 @@
-//! One node, and somebody who says to it what he likes from wherever he likes.
+//! What somebody hostile may say to a node, and what comes of it.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
-use eddy_core::Time;
-use eddy_core::dht::krpc::{Answer, Body, Packet, Query, Tx, Want, emit, parse};
-use eddy_core::dht::{Contact, Dht, DhtConfig, Effect, Key, OpId, Outcome, Pace};
-use eddy_core::rng::Rng;
+use eddy_core::dht::krpc::{Answer, Body, Packet, Query, Tx, emit, parse};
+use eddy_core::dht::{Contact, DhtConfig, Effect, Key, OpId, Outcome, Pace};
 use eddy_sim::START;
 
+use crate::bench::{ANY, Asked, Bench, KEY, LIFE, addr, at, contact, host, id};
 use crate::{ms, secs};
-
-const KEY: Key = Key([0x11; 20]);
-const LIFE: Duration = Duration::from_secs(1_800);
-const ANY: Want = Want { v4: false, v6: false };
-
-fn at(text: &str) -> SocketAddr {
-    text.parse().unwrap()
-}
-
-/// The n-th of others, in a subnet of its own.
-fn addr(n: u8) -> SocketAddr {
-    ([10, 1, n, 1], 4_000).into()
-}
-
-fn id(n: u8) -> Key {
-    Key::sha1(&[&[n]])
-}
-
-fn contact(n: u8) -> Contact {
-    Contact { id: id(n), addr: addr(n) }
-}
-
-/// A query that the node sent.
-struct Asked {
-    to: SocketAddr,
-    t: Tx,
-    query: Query,
-}
-
-struct Bench {
-    dht: Dht,
-    now: Time,
-    asked: Vec<Asked>,
-    /// Answers and errors that the node sent.
-    said: Vec<(SocketAddr, Packet)>,
-    found: Vec<SocketAddr>,
-    done: Vec<(OpId, Outcome)>,
-}
-
-impl Bench {
-    fn with(config: DhtConfig) -> Self {
-        Self::at("10.0.0.1:4000", config)
-    }
-
-    fn at(listen: &str, config: DhtConfig) -> Self {
-        let listen = at(listen);
-        let dht = Dht::new(config, listen, Rng::new([1; 32]), START);
-        let (asked, said, found, done) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { dht, now: START, asked, said, found, done }
-    }
-
-    fn new() -> Self {
-        Self::with(DhtConfig::default())
-    }
-
-    /// A node that knows the others from 1 to `count`.
-    fn knowing(count: u8) -> Self {
-        let mut bench = Self::new();
-        for n in 1..=count {
-            // Slowly, within the limits.
-            bench.now = bench.now + secs(5);
-            bench.dht.join(bench.now, &[addr(n)]);
-            bench.serve(|asked| Some((contact(host(asked.to)), Answer::default())));
-        }
-        assert_eq!(bench.dht.nodes(), usize::from(count));
-        bench
-    }
-
-    fn drain(&mut self) {
-        while let Some(effect) = self.dht.poll() {
-            match effect {
-                Effect::Send { to, bytes } => {
-                    assert!(bytes.len() <= 1_024);
-                    let packet = parse(&bytes).expect("it sends nothing malformed");
-                    match packet.body {
-                        Body::Query { query, .. } => {
-                            self.asked.push(Asked { to, t: packet.t, query })
-                        }
-                        _ => self.said.push((to, packet)),
-                    }
-                }
-                Effect::Found { values, .. } => self.found.extend(values),
-                Effect::Done { op, outcome } => self.done.push((op, outcome)),
-            }
-        }
-        assert!(self.dht.deadline().is_none_or(|at| at > self.now));
-    }
-
-    fn say(&mut self, from: SocketAddr, t: &[u8], body: Body) {
-        let packet = Packet { t: Tx::from_slice(t), ns: None, body };
-        self.dht.receive(self.now, from, &emit(&packet));
-        self.drain();
-    }
-
-    fn answer(&mut self, from: SocketAddr, t: &[u8], id: Key, answer: Answer) {
-        self.say(from, t, Body::Answer { id, ip: None, answer });
-    }
-
-    fn query(&mut self, from: SocketAddr, id: Key, query: Query) -> Option<Packet> {
-        self.said.clear();
-        self.say(from, b"abcd", Body::Query { id, read_only: false, query });
-        self.said.pop().map(|(to, packet)| {
-            assert_eq!((to, &packet.t[..]), (from, &b"abcd"[..]));
-            packet
-        })
-    }
-
-    /// Lets time pass, with a wake at each deadline.
-    fn pass(&mut self, span: Duration) {
-        let end = self.now + span;
-        while let Some(at) = self.dht.deadline().filter(|at| *at <= end) {
-            self.now = at;
-            self.dht.wake(at);
-            self.drain();
-        }
-        self.now = end;
-    }
-
-    /// Answers what is asked, and what is asked upon that.
-    fn serve(&mut self, answer: impl Fn(&Asked) -> Option<(Contact, Answer)>) {
-        self.drain();
-        while let Some(asked) = self.asked.pop() {
-            if let Some((who, answer)) = answer(&asked) {
-                self.answer(asked.to, &asked.t, who.id, answer);
-            }
-        }
-    }
-
-    fn token(&mut self, from: SocketAddr, key: Key) -> Bytes {
-        let query = Query::GetPeers { key, want: ANY, scrape: false, lives: false };
-        let packet = self.query(from, id(9), query).expect("an answer");
-        let Body::Answer { answer, .. } = packet.body else { panic!("{packet:?}") };
-        answer.token.expect("there is room")
-    }
-
-    fn announce(&mut self, from: SocketAddr, key: Key, token: Bytes) -> Result<(), i64> {
-        let query = Query::Announce { key, port: 7_000, implied: false, token, exp: None };
-        match self.query(from, id(9), query).expect("an answer").body {
-            Body::Answer { .. } => Ok(()),
-            Body::Error { code, .. } => Err(code),
-            Body::Query { .. } => panic!("a query"),
-        }
-    }
-}
-
-/// Which of the others is at an address.
-fn host(addr: SocketAddr) -> u8 {
-    match addr {
-        SocketAddr::V4(v4) => v4.ip().octets()[2],
-        SocketAddr::V6(_) => 0,
-    }
-}
 
 #[test]
 fn an_answer_counts_once_and_only_from_where_the_question_went() {
@@ -571,6 +417,35 @@ fn our_address_is_what_most_say_it_is_and_our_id_follows() {
     assert_ne!(bench.dht.id(), old);
     assert!(bench.dht.id().fits(seen.ip()));
     assert!(bench.dht.nodes() >= 15);
+}
+
+#[test]
+fn an_error_is_never_longer_than_what_it_answers() {
+    for network in [None, Some(*b"ournetwk")] {
+        let mut bench = Bench::with(DhtConfig { network, ..DhtConfig::default() });
+        let ns = if network.is_some() { "2:ns8:ournetwk" } else { "" };
+        let id = "2:id20:abcdefghij0123456789";
+        let key = "9:info_hash20:mnopqrstuvwxyz123456";
+        for (arguments, method) in [
+            ("", "1:q1:x"),
+            ("", "1:q3:put"),
+            ("", "1:q0:"),
+            (&format!("{key}4:porti1e5:token8:12345678"), "1:q13:announce_peer"),
+            (&format!("{key}4:porti0e5:token0:"), "1:q13:announce_peer"),
+            ("6:target19:abcdefghijklmnopqrs", "1:q9:find_node"),
+        ] {
+            let query = format!("d1:ad{id}{arguments}e{ns}{method}1:t1:a1:y1:qe");
+            bench.said.clear();
+            bench.dht.receive(bench.now, addr(1), query.as_bytes());
+            bench.drain();
+            for (_, packet) in &bench.said {
+                assert!(matches!(packet.body, Body::Error { .. }), "{packet:?}");
+                let length = emit(packet).len();
+                assert!(length <= query.len(), "{length} bytes for {query:?}");
+            }
+            assert_eq!(bench.said.len(), 1, "{query:?}");
+        }
+    }
 }
 
 #[test]

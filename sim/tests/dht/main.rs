@@ -2,6 +2,8 @@
 //! somebody hostile.
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
+mod answers;
+mod bench;
 mod hostile;
 mod network;
 
