@@ -76,7 +76,8 @@ struct Client {
 }
 
 /// A bootstrap server. A channel's name stays with the key that registered it
-/// first; a channel is listed while its provider sends heartbeats.
+/// first. A channel is listed while its provider sends heartbeats, and can be
+/// joined as long as anybody is in it.
 #[derive(Debug)]
 pub struct Bootstrap {
     config: Config,
@@ -309,7 +310,9 @@ impl Bootstrap {
 
     fn on_join(&mut self, link: LinkId, name: &Name, key: Option<PublicKey>) {
         let id = self.names.get(name).copied();
-        let listed = id.and_then(|id| self.channels.get(&id)).filter(|l| l.active);
+        // Off the air, a channel still has its past, as long as anybody is there.
+        let is_there = |l: &&Listed| l.active || !l.nodes.is_empty();
+        let listed = id.and_then(|id| self.channels.get(&id)).filter(is_there);
         let reply = match listed {
             None => JoinReply::NoSuchChannel,
             Some(l) if key.is_some_and(|key| key != l.channel.key()) => JoinReply::WrongKey,
@@ -364,7 +367,7 @@ impl Bootstrap {
         let (node, now) = (client.node, self.now);
         let mut reply =
             HeartbeatReply { known: false, viewers: 0, connectable: None, members: Vec::new() };
-        if let Some(listed) = self.channels.get_mut(&channel).filter(|l| l.active) {
+        if let Some(listed) = self.channels.get_mut(&channel) {
             reply.viewers = viewers(listed);
             if listed.provider == node {
                 listed.heard = now;

@@ -27,7 +27,11 @@ fn what_went_by_is_played_from_other_viewers() {
     assert_eq!((stats.shift.emergency, stats.shift.failed, stats.shift.lost), (0, 0, 0));
     assert!(stats.shift.peer >= blocks as u64, "{:?}", stats.shift);
     assert_eq!(it.stats(it.provider).past_sent, 0);
-    assert_eq!((stats.from_peers, stats.from_provider), (0, 0), "it takes no part in the live mesh");
+    assert_eq!(
+        (stats.from_peers, stats.from_provider),
+        (0, 0),
+        "it takes no part in the live mesh"
+    );
 }
 
 #[test]
@@ -257,4 +261,32 @@ fn who_asks_for_nothing_any_more_holds_no_connection() {
     it.run(SECOND * 5);
     assert_eq!(log.times(closed).len(), 1);
     assert!(it.faults(provider).is_empty(), "that is no crime");
+}
+
+#[test]
+fn a_channel_off_the_air_has_its_past_as_long_as_somebody_is_there() {
+    let mut it = Channels::new();
+    let live: Vec<NodeIx> = (0..6).map(|_| it.viewer(Position::Live)).collect();
+    it.run(SECOND * 50);
+    it.world.kill(it.provider);
+    it.run(SECOND * 40);
+    let late = it.viewer(Position::Ago(SECOND * 40));
+    it.run(SECOND * 20);
+    let blocks = it.assert_whole(late, live[0]);
+    assert!(blocks >= 18 * 25, "{blocks} blocks in 20 s");
+    // Of the live viewers one has begun anew: it has files, and no stream.
+    let keeper = it.restart(live[0]);
+    it.run(SECOND * 5);
+    live[1..].iter().chain([&late]).for_each(|ix| drop(it.world.command(*ix, Command::Leave)));
+    it.run(SECOND * 5);
+    let last = it.viewer(Position::Ago(SECOND * 100));
+    it.run(SECOND * 20);
+    let blocks = it.assert_whole(last, live[0]);
+    assert!(blocks >= 16 * 25, "{blocks} blocks in 20 s");
+    // Once all have gone there is nothing to join.
+    [keeper, last].into_iter().for_each(|ix| drop(it.world.command(ix, Command::Leave)));
+    it.run(SECOND * 5);
+    let nobody = it.viewer(Position::Ago(SECOND * 40));
+    it.run(SECOND * 20);
+    assert_eq!((it.handed(nobody).len(), it.world.open_tickets(nobody).count()), (0, 0));
 }

@@ -41,6 +41,9 @@ impl Node {
             return;
         }
         let Some(newest) = self.newest_of_maps() else {
+            if time_is_up && !stream.wants_live {
+                return self.start_in_past();
+            }
             if time_is_up {
                 self.arm(Timer::Start, self.now + self.config.request_timeout);
             }

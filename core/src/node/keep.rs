@@ -129,20 +129,23 @@ impl Node {
         }
         let bytes = frames.iter().map(|f| f.len() as u64).sum();
         let named = keeper.named(file);
+        keeper.cache.completed(self.now, named, bytes);
+    }
+
+    /// Tells the cache who we are and how many others there are. Once a second:
+    /// one who was started again has files long before it completes another.
+    pub(super) fn brief_cache(&mut self) {
+        let Some(keeper) = &mut self.keeper else { return };
         keeper.cache.set_population(Population {
             viewers: usize::try_from(self.stats.viewers).ok().filter(|n| *n > 0),
             partners: self.partners.len(),
             parents: 0,
             estimate: None,
         });
-        let own = self.dht.as_ref().and_then(dht::Dht::external).map(|mut own| {
+        if let Some(mut own) = self.dht.as_ref().and_then(dht::Dht::external) {
             own.set_port(self.config.listen.port());
-            own
-        });
-        if let Some(own) = own {
             keeper.cache.set_self(self.now, own);
         }
-        keeper.cache.completed(self.now, named, bytes);
     }
 
     pub(super) fn on_disk(&mut self, answer: DiskAnswer) {

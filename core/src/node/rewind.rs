@@ -487,7 +487,10 @@ impl Node {
         if stream.clock.stream(self.now).is_some() {
             return Some(stream.horizon(self.now).minus(1));
         }
-        self.newest_of_maps()
+        // Off the air, nobody tells of one: our own clock must do.
+        let off_air = !stream.wants_live || stream.rewind.is_some();
+        let own = off_air.then(|| stream.channel.seq_at(self.now));
+        self.newest_of_maps().or(own)
     }
 
     /// Where the provider can be dialled.

@@ -116,12 +116,24 @@ impl Channels {
         change: impl FnOnce(&mut Config),
     ) -> NodeIx {
         self.nodes += 1;
-        let at = addr(self.nodes);
         let mut config = config(self.nodes);
         change(&mut config);
+        self.start(config, Disk::default(), position)
+    }
+
+    /// Kills a live viewer and starts it again on its disk, at another address.
+    pub(crate) fn restart(&mut self, ix: NodeIx) -> NodeIx {
+        let disk = self.world.disk_mut(ix).unwrap().clone();
+        self.world.kill(ix);
+        self.nodes += 1;
+        self.start(config(self.nodes), disk, Position::Live)
+    }
+
+    fn start(&mut self, config: Config, disk: Disk, position: Position) -> NodeIx {
+        let at = config.listen;
         let node = Node::viewer(config, node_seed(1, &at), self.world.now()).unwrap();
         let ix = self.world.add(at, 0, None, Box::new(node));
-        self.world.mount(ix, Disk::default());
+        self.world.mount(ix, disk);
         let join = Join {
             bootstrap: vec![addr(1)],
             channel: self.channel.name().clone(),
