@@ -88,7 +88,8 @@ class Swarm:
     def eddy(self, name, *words):
         state = os.path.join(self.dir, name)
         runtime = self.args.runtimes[len(self.processes) % len(self.args.runtimes)]
-        return self.start(name, [self.args.eddy, *words, "--state", state, "--json", "--runtime", runtime])
+        home = {**os.environ, "XDG_CACHE_HOME": state + "-cache"}
+        return self.start(name, [self.args.eddy, *words, "--state", state, "--json", "--runtime", runtime], env=home)
 
     def log(self, name):
         with open(os.path.join(self.dir, name + ".log"), "rb") as f:

@@ -38,11 +38,12 @@ fn help(verb: &[&str]) -> Vec<(String, String)> {
     options
 }
 
-const VERBS: [&[&str]; 8] = [
+const VERBS: [&[&str]; 9] = [
     &["bootstrap"],
     &["provider"],
     &["viewer"],
     &["channels"],
+    &["files"],
     &["dht"],
     &["replay"],
     &["demo"],
@@ -80,7 +81,7 @@ fn every_option_says_its_unit_and_its_very_default() {
     let block = ("--block", "milliseconds", "[default: 40; preset report: 1000]");
     let bootstrap = ("--bootstrap", "HOST:PORT,...", "[required]");
     let record = ("--record", "eddy replay", "[default: none]");
-    let own: [&[(&str, &str, &str)]; 8] = [
+    let own: [&[(&str, &str, &str)]; 9] = [
         &[record],
         &[
             bootstrap,
@@ -91,6 +92,9 @@ fn every_option_says_its_unit_and_its_very_default() {
             block,
             ("--sub-streams", "1 to 32", "[default: 8]"),
             ("--loop", "file", "[default: false]"),
+            ("--keep", "24h", "[default: 1h]"),
+            ("--cache", "Folder", "~/.cache/eddy/provider]"),
+            ("--file", "1 to 20", "[default: 10]"),
         ],
         &[
             ("URL", "eddy://HOST:PORT/NAME?key=HEX", "[default: none]"),
@@ -98,6 +102,10 @@ fn every_option_says_its_unit_and_its_very_default() {
             ("--channel", "NAME", "[required without a link]"),
             ("--key", "64 hexadecimal digits", "[default: the link's, else the first key seen"),
             ("--output", "udp://HOST:PORT|FILE.ts|-|null", "[required]"),
+            ("--ago", "1h30m", "[default: live]"),
+            ("--at", "2026-11-22T10:00:00Z", "[default: live]"),
+            ("--cache", "Folder", "~/.cache/eddy/viewer]"),
+            ("--quota", "bytes", "[default: 2GB]"),
             ("--playout-delay", "milliseconds", "[default: auto; preset report:"),
             ("--start", "pat", "[default: pat]"),
             ("--give-up", "seconds", "[default: 15; preset report: 0]"),
@@ -105,12 +113,19 @@ fn every_option_says_its_unit_and_its_very_default() {
         ],
         &[bootstrap],
         &[
+            ("URL", "eddy://HOST:PORT/NAME?key=HEX", "[default: none]"),
+            ("--bootstrap", "HOST:PORT,...", "[required without a link]"),
+            ("--channel", "NAME", "[required without a link]"),
+            ("--last", "90s, 10m, 2h", "[default: 5m]"),
+        ],
+        &[
             ("--bootstrap", "HOST:PORT,...", "[default: none]"),
             ("--network", "Name of the network", "[default: eddy]"),
         ],
         &[("--events", "every event and action", "[default: false]")],
         &[
             ("--viewers", "How many", "[default: 8]"),
+            ("--past", "0 to 1000", "[default: 2]"),
             ("--seconds", "seconds", "[default: 30]"),
             ("--input", "FILE.ts", "[default: a short clip inside the program]"),
             block,
@@ -239,7 +254,7 @@ fn a_bad_file_is_named_with_its_line() {
         said,
         format!(
             "error: {}, line 4: unknown key `viewer`, the keys here are \
-             `viewers`, `seconds`, `input`, `block`\nhint: did you mean `viewers`?\n",
+             `viewers`, `past`, `seconds`, `input`, `block`\nhint: did you mean `viewers`?\n",
             file.path()
         )
     );

@@ -7,7 +7,7 @@ use serde_json::Value;
 #[test]
 fn four_viewers_play_and_lose_nothing() {
     let output = Command::new(env!("CARGO_BIN_EXE_eddy"))
-        .args(["demo", "--viewers", "4", "--seconds", "6", "--json"])
+        .args(["demo", "--viewers", "4", "--past", "2", "--seconds", "9", "--json"])
         .env_remove("EDDY_LOG")
         .output()
         .expect("the program starts");
@@ -19,10 +19,16 @@ fn four_viewers_play_and_lose_nothing() {
 
     let summary = lines.last().expect("a summary");
     assert_eq!(summary["kind"], "summary", "{summary}");
-    assert_eq!(summary["played"], 4, "{summary}");
+    assert_eq!(summary["played"], 6, "{summary}");
     assert_eq!(summary["blocks_lost"], 0, "{summary}");
-    // Four viewers of 25 blocks a second: a second of the six, however busy the machine is.
+    // Four viewers of 25 blocks a second: a second of the nine, however busy the machine is.
     assert!(summary["blocks_due"].as_u64() >= Some(100), "{summary}");
+
+    let past = summary["past"].as_array().expect("a row for each who watched the past");
+    assert_eq!(past.len(), 2, "{summary}");
+    for row in past {
+        assert!(row["peer"].as_u64() > Some(0) && row["lost"] == 0, "{row}");
+    }
 
     let last = |name: &str| lines.iter().rfind(|l| l["name"] == name).expect("a row a node");
     for viewer in 1..=4 {

@@ -41,6 +41,9 @@ impl Process {
         let mut child = Command::new(env!("CARGO_BIN_EXE_eddy"))
             .args(arguments)
             .env_remove("EDDY_LOG")
+            // Without a home nothing is kept of a channel but where the test says.
+            .env_remove("HOME")
+            .env_remove("XDG_CACHE_HOME")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -66,6 +66,9 @@ impl Nodes {
             .arg("--state")
             .arg(self.dir.join(name))
             .arg("--quiet")
+            // Without a home nothing is kept: it is the live stream that is measured.
+            .env_remove("HOME")
+            .env_remove("XDG_CACHE_HOME")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
