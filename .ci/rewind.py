@@ -12,6 +12,7 @@ Two more things are tried on the way: commands on standard input (pause, seek, l
 `eddy files`. Nothing leaves loopback; only processes started here are ended."""
 
 import argparse
+import datetime
 import json
 import os
 import shutil
@@ -72,6 +73,14 @@ def place(tap, data, name):
     return found
 
 
+def said(swarm, name, message):
+    """When a node logged these words."""
+    for told in objects(swarm, name):
+        if told.get("message") == message:
+            moment = datetime.datetime.fromisoformat(told["timestamp"].replace("Z", "+00:00"))
+            yield moment.timestamp()
+
+
 class Remote:
     """A viewer that takes commands."""
 
@@ -114,8 +123,17 @@ def commands(swarm, server, other):
     wait_for("the live edge", 10, lambda: viewer.behind() < 3 and state() == "playing")
     viewer.say("rewind")
     wait_for("the hint for a wrong command", 10, lambda: "is no command" in swarm.log("remote"))
+    asked = time.time()
     viewer.say(f"switch {other}")
-    wait_for("another channel", 10, lambda: swarm.log("remote").count("channel known") == 2 and state() == "playing")
+    plays = lambda: next((t for t in said(swarm, "remote", "playing") if t > asked), None)
+    wait_for("another channel", 10, plays)
+    took = plays() - asked
+    print(f"  another channel plays after {took * 1000:.0f} ms")
+    if took > 0.5 or swarm.log("remote").count("channel known") != 2:
+        raise Failed("the switch took more than half a second, or led nowhere")
+    time.sleep(2)
+    if state() != "playing":
+        raise Failed(f"the other channel is {state()}")
     viewer.say("switch nowhere")
     wait_for("the refusal of a channel that is not there", 10,
              lambda: "there is no channel nowhere" in swarm.log("remote"))

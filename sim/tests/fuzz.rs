@@ -204,7 +204,8 @@ fn make_seeds() {
     });
     let file = blocks.collect::<Vec<_>>().concat();
     seed("file_format", "file", &[&[3, 2, 0, 0, 0, 0, 8][..], &file].concat());
-    let positions = ["provider", "idle-viewer", "viewer", "viewer-with-partners", "server"];
+    let positions =
+        ["provider", "idle-viewer", "viewer", "viewer-with-partners", "keeping-viewer", "server"];
     for (who, name) in (0..).zip(positions) {
         seed("node_events", name, &[vec![who], random(who, 600)].concat());
     }
@@ -212,6 +213,9 @@ fn make_seeds() {
     let publish = [7, 3, 7, 3, 7, 3, 7, 3, 7, 3, 0, 0, 40].repeat(5);
     seed("node_events", "deaf-child", &[&[0, 11, 0, 1, 100][..], &publish].concat());
     seed("node_events", "list-and-leave", &[1, 7, 1, 7, 2]);
+    // Into the past and out of it, a pause, another channel.
+    let moves = [7, 4, 1, 0, 0, 40, 0, 8, 7, 6, 7, 7, 7, 4, 0, 7, 9, 0, 1, 44, 7, 8, 3, 255, 255];
+    seed("node_events", "moving-viewer", &[&[4, 18, 0][..], &moves.repeat(3)].concat());
     // The kindest network, and the first choice of everything.
     let quiet = [0; 18];
     let (join, second) = ([4, 0, 0, 0, 1, 1], [0, 3, 231]);

@@ -5,20 +5,26 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use eddy_core::stream::block::Block;
+use eddy_core::stream::channel::Name;
+use eddy_core::stream::file::FileId;
 use eddy_core::stream::map::{BufferMap, MapEntry, Path};
 use eddy_core::stream::sign::Signature;
 use eddy_core::time::micros;
 use eddy_core::wire::check::Choices;
 use eddy_core::wire::message::{
     HeartbeatReply, JoinReply, JoinRequest, ListRequest, Member, Message, Purpose, Reason, Refuse,
-    Refused, Registration, RegistrationResult, Subscribe, SubscribeReply, Token,
+    Refused, Registration, RegistrationResult, Subscribe, SubscribeReply, TimeShiftOthers,
+    TimeShiftRefused, TimeShiftRequest, Token,
 };
-use eddy_core::{Command, DialId, Event, LinkId, Machine, Seq, SubStream, Time};
+use eddy_core::{
+    Command, DialId, DiskAnswer, DiskRequest, Event, Join, LinkId, LoadId, Machine, Position, Seq,
+    SubStream, Time,
+};
 
 use crate::hand::Hand;
 use crate::hand::cast::{
-    BLOCK, MEMBERS, SERVER, a_provider, a_server_with_clients, a_viewer, a_viewer_with_partners,
-    addr, an_idle_viewer, channel, full_map, join, member, signer,
+    BLOCK, MEMBERS, SERVER, a_keeping_viewer, a_provider, a_server_with_clients, a_viewer,
+    a_viewer_with_partners, addr, an_idle_viewer, channel, full_map, join, member, signer,
 };
 use crate::hand::words::{frame, hello};
 
@@ -28,18 +34,19 @@ const MOST: usize = 1_000;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Fuzz target: the first byte chooses a provider, a viewer that knows nobody,
-/// three members or three partners, or a bootstrap server; the others choose
-/// what befalls it.
+/// three members or three partners, one of these with a disk and a DHT, or a
+/// bootstrap server; the others choose what befalls it.
 ///
 /// # Panics
 /// If the machine breaks the contract.
 pub fn node_events(data: &[u8]) {
     let mut choices = Choices::new(data);
-    match choices.below(5) {
+    match choices.below(6) {
         0 => befall(&mut a_provider(), &mut choices),
         1 => befall(&mut an_idle_viewer(1), &mut choices),
         2 => befall(&mut a_viewer(1), &mut choices),
         3 => befall(&mut a_viewer_with_partners(), &mut choices),
+        4 => befall(&mut a_keeping_viewer(), &mut choices),
         _ => befall(&mut a_server_with_clients(), &mut choices),
     }
 }
@@ -70,7 +77,7 @@ pub fn befall<M: Machine>(hand: &mut Hand<M>, choices: &mut Choices<'_>) {
 /// One thing that a world can do to a machine.
 fn deed<M: Machine>(hand: &mut Hand<M>, c: &mut Choices<'_>) {
     let deed = c.byte();
-    match deed % 18 {
+    match deed % 20 {
         0 => hand.pass(Duration::from_millis(u64::from(c.u16()) % 700)),
         1 => drop(hand.accept(addr(c.byte()))),
         2 => drop(hand.answer()),
@@ -86,11 +93,19 @@ fn deed<M: Machine>(hand: &mut Hand<M>, c: &mut Choices<'_>) {
             }
         }
         7 => {
-            let command = match c.below(8) {
+            let command = match c.below(14) {
                 0 => Command::Join(Box::new(join())),
                 1 => Command::List { bootstrap: vec![addr(SERVER)] },
                 2 => Command::Leave,
                 3 => Command::Publish(vec![0; 60_000].into()),
+                4 | 5 => Command::Seek(position(hand.now, c)),
+                6 => Command::Pause,
+                7 => Command::Play,
+                8 => Command::Join(Box::new(Join { position: position(hand.now, c), ..join() })),
+                9 => {
+                    let channel = Name::new("another").expect("a good name");
+                    Command::Join(Box::new(Join { channel, key: None, ..join() }))
+                }
                 _ => Command::Publish(some_bytes(c).to_vec().into()),
             };
             hand.command(command);
@@ -114,6 +129,7 @@ fn deed<M: Machine>(hand: &mut Hand<M>, c: &mut Choices<'_>) {
             on_a_link(hand, c, spoilt);
         }
         11 => become_child(hand, c),
+        18 => disk(hand, c),
         12 => {
             let leap = Duration::from_secs(u64::from(c.u32()) >> c.below(32));
             hand.now = hand.now + leap;
@@ -157,6 +173,40 @@ fn unknown_names<M: Machine>(hand: &mut Hand<M>, c: &mut Choices<'_>) {
     hand.handle(Event::Datagram { from: addr(1), bytes });
 }
 
+/// Somewhere in the channel, or far from it.
+fn position(now: Time, c: &mut Choices<'_>) -> Position {
+    match c.below(4) {
+        0 => Position::Live,
+        1 => Position::Ago(Duration::from_millis(u64::from(c.u32()) >> c.below(32))),
+        2 => Position::At(channel().slot_start(near(now, c))),
+        _ => Position::By(i64::from(c.u32() as i32) * i64::from(c.byte())),
+    }
+}
+
+/// The disk says something: what it was asked for, or not.
+fn disk<M: Machine>(hand: &mut Hand<M>, c: &mut Choices<'_>) {
+    let file = FileId::of(&channel(), near(hand.now, c));
+    let asked = (!hand.disk.is_empty() && c.below(4) > 0).then(|| hand.disk.remove(0));
+    let answer = match asked {
+        Some(DiskRequest::Store { file, .. }) => DiskAnswer::Stored { file, ok: c.coin() },
+        Some(DiskRequest::Load { load, first, .. }) => {
+            let payload = some_bytes(c);
+            let signature = signer().sign_block(&channel().id(), micros(BLOCK), first, payload);
+            let whole = Block::new(first, &signature, payload).frame().clone();
+            let frames = match c.below(3) {
+                0 => None,
+                1 => Some(whole),
+                _ => Some(Bytes::copy_from_slice(some_bytes(c))),
+            };
+            DiskAnswer::Loaded { load, frames }
+        }
+        Some(DiskRequest::Delete { .. }) => return,
+        None if c.coin() => DiskAnswer::Found { files: vec![(file, c.u32().into())] },
+        None => DiskAnswer::Loaded { load: LoadId(c.byte().into()), frames: None },
+    };
+    hand.handle(Event::Disk(answer));
+}
+
 /// Somebody becomes a partner, perhaps a child of every sub-stream, and opens
 /// a block link if it gets a token.
 fn become_child<M: Machine>(hand: &mut Hand<M>, c: &mut Choices<'_>) {
@@ -185,7 +235,7 @@ fn near(now: Time, c: &mut Choices<'_>) -> Seq {
 /// Some message, sensible or not.
 fn words(now: Time, c: &mut Choices<'_>) -> Message {
     let channel = channel();
-    match c.below(26) {
+    match c.below(30) {
         0 => {
             let id = c.byte();
             let purposes = [
@@ -193,6 +243,7 @@ fn words(now: Time, c: &mut Choices<'_>) -> Message {
                 Purpose::Control(channel.id()),
                 Purpose::Block(Token(c.byte().into())),
                 Purpose::Probe,
+                Purpose::TimeShift(channel.id()),
             ];
             hello(id, c.pick(&purposes))
         }
@@ -244,6 +295,20 @@ fn words(now: Time, c: &mut Choices<'_>) -> Message {
         22 => Message::DialBack(Token(c.byte().into())),
         23 => Message::Pull(run(now, c).collect()),
         24 => Message::DontHave(run(now, c).collect()),
+        25 => {
+            let (first, blocks) = (near(now, c), 1 + c.byte() % 250);
+            Message::TimeShiftRequest(TimeShiftRequest { first, blocks })
+        }
+        26 => {
+            let next = c.coin().then(|| near(now, c));
+            let (first, reason) = (near(now, c), reason(c));
+            Message::TimeShiftRefused(TimeShiftRefused { first, reason, next })
+        }
+        27 => Message::TimeShiftCancel,
+        28 => {
+            let others = members(c).iter().take(4).map(|m| m.addr).collect();
+            Message::TimeShiftOthers(TimeShiftOthers { seq: near(now, c), others })
+        }
         _ => Message::ChannelRegistration(Registration {
             channel,
             signature: Signature([c.byte(); 64]),

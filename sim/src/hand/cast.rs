@@ -6,7 +6,9 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use eddy_core::bootstrap::Bootstrap;
+use eddy_core::cache::CacheConfig;
 use eddy_core::config::Config;
+use eddy_core::dht::DhtConfig;
 use eddy_core::node::Node;
 use eddy_core::rng::node_seed;
 use eddy_core::stream::channel::{Channel, ChannelSpec, Name};
@@ -131,15 +133,29 @@ pub fn an_idle_viewer(seed: u64) -> Hand<Node> {
 
 /// A viewer that knows the channel and three [`MEMBERS`], and dials them.
 pub fn a_viewer(seed: u64) -> Hand<Node> {
-    let mut hand = an_idle_viewer(seed);
+    knowing_members(an_idle_viewer(seed))
+}
+
+fn knowing_members(mut hand: Hand<Node>) -> Hand<Node> {
     let known = Some((channel(), MEMBERS.map(member).to_vec()));
     hand.command(Command::Join(Box::new(Join { known, ..join() })));
     hand
 }
 
+/// The same, with a disk and a DHT.
+pub fn a_keeping_viewer() -> Hand<Node> {
+    let (cache, dht) = (Some(CacheConfig::default()), Some(DhtConfig::default()));
+    let config = Config { cache, dht, ..Config::default() };
+    let hand = Hand::new(viewer(1, &config, FIRST_VIEWER, START), START, config.send_window);
+    with_partners(knowing_members(hand))
+}
+
 /// A viewer whose three partners grant it every sub-stream, and give it tokens.
 pub fn a_viewer_with_partners() -> Hand<Node> {
-    let mut hand = a_viewer(1);
+    with_partners(a_viewer(1))
+}
+
+fn with_partners(mut hand: Hand<Node>) -> Hand<Node> {
     for id in MEMBERS {
         let link = hand.answer().expect("it dials each member");
         hand.say(link, &hello(id, Purpose::Control(channel().id())));

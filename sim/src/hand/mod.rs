@@ -11,8 +11,8 @@ use eddy_core::stream::block::Block;
 use eddy_core::wire::frame::Incoming;
 use eddy_core::wire::message::{Message, Purpose, Subscribe, Token};
 use eddy_core::{
-    Action, Command, Delivery, DialId, Event, LinkId, Machine, Notice, Output, Seq, SubStream,
-    Ticket, Time,
+    Action, Command, Delivery, DialId, DiskRequest, Event, LinkId, Machine, Notice, Output, Seq,
+    SubStream, Ticket, Time,
 };
 
 pub mod bent;
@@ -53,6 +53,8 @@ pub struct Hand<M> {
     pub notices: Vec<Notice>,
     /// What it handed to the player.
     pub delivered: Vec<Delivery>,
+    /// What it asked of the disk, oldest first.
+    pub disk: Vec<DiskRequest>,
     /// Commands not ended yet.
     pub tickets: BTreeSet<Ticket>,
     commands: u64,
@@ -74,6 +76,7 @@ impl<M: Machine> Hand<M> {
             keep: true,
             notices: Vec::new(),
             delivered: Vec::new(),
+            disk: Vec::new(),
             tickets: BTreeSet::new(),
             commands: 0,
             links: 0,
@@ -155,6 +158,7 @@ impl<M: Machine> Hand<M> {
                 }
             }
             Action::Deliver(delivery) => self.delivered.push(delivery),
+            Action::Disk(request) if self.keep => self.disk.push(request),
             _ => {}
         }
     }
