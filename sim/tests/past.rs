@@ -6,7 +6,7 @@ mod common;
 use bytes::Bytes;
 use eddy_core::wire::frame::Incoming;
 use eddy_core::wire::message::{Message, Purpose, Reason, TimeShiftRequest};
-use eddy_core::{Command, LinkId, Position, Seq};
+use eddy_core::{Command, LinkId, Position, Seq, Time};
 use eddy_sim::NodeIx;
 use eddy_sim::hand::words::{Ears, frame, hello};
 
@@ -56,6 +56,11 @@ fn a_moment_before_the_beginning_is_the_beginning() {
     it.run(SECOND * 15);
     let blocks = it.assert_whole(late, live);
     assert!(blocks >= 8 * 25, "{blocks} blocks in 15 s, {:?}", it.stats(late));
+    // However long before: that costs no more.
+    it.world.command(live, Command::Seek(Position::At(Time::from_secs(1))));
+    it.run(SECOND * 10);
+    let behind = it.stats(live).behind.unwrap();
+    assert!(behind > SECOND * 40, "it is {behind:?} behind");
 }
 
 #[test]

@@ -134,7 +134,10 @@ impl Node {
         stream.rewind = Some(Rewind { buffer, reel, fetch, tally, doors, loads, ticket });
         // What the live side remembers need not be fetched.
         let held: SmallVec<[Block; 16]> = match &stream.buffer {
-            Some(live) => (seq.0..live.end().0).filter_map(|s| live.get(Seq(s)).cloned()).collect(),
+            Some(live) => {
+                let from = seq.max(live.start());
+                (from.0..live.end().0).filter_map(|s| live.get(Seq(s)).cloned()).collect()
+            }
             None => SmallVec::new(),
         };
         stream.playout = Playout::new(&self.config);
