@@ -15,6 +15,7 @@ use eddy_core::node::Node;
 use eddy_core::rng::node_seed;
 use eddy_core::stats::Stats;
 use eddy_core::stream::channel::{Channel, ChannelSpec, Name};
+use eddy_core::stream::file::FileId;
 use eddy_core::stream::sign::{Signer, Verifier};
 use eddy_core::{Command, Delivery, Join, Notice, Position, Seq, Time};
 use eddy_sim::{Disk, Net, NodeIx, Observer, Rtt, START, World};
@@ -47,18 +48,24 @@ struct Channels {
     provider: NodeIx,
     nodes: u8,
     published: u64,
+    /// Of the viewers to come.
+    cache: CacheConfig,
 }
 
 fn addr(host: u8) -> SocketAddr {
     (Ipv4Addr::new(10, 0, host, 1), 4000).into()
 }
 
-fn config(host: u8) -> Config {
+fn cache() -> CacheConfig {
     let caps = Caps { per_address: None, per_network: None };
+    CacheConfig { caps, ..CacheConfig::default() }
+}
+
+fn config(host: u8) -> Config {
     Config {
         listen: addr(host),
         verifier: Verifier::ghost(),
-        cache: Some(CacheConfig { caps, ..CacheConfig::default() }),
+        cache: Some(cache()),
         dht: Some(DhtConfig {
             network: Some(*b"eddytest"),
             hardened: false,
@@ -97,7 +104,8 @@ impl Channels {
         let provider = world.add(addr(2), 0, None, Box::new(provider.unwrap()));
         world.mount(provider, Disk::default());
         let seen = Seen::default();
-        let mut it = Self { world, seen, channel, provider, nodes: 2, published: 0 };
+        let cache = cache();
+        let mut it = Self { world, seen, channel, provider, nodes: 2, published: 0, cache };
         it.run(SECOND);
         it
     }
@@ -105,7 +113,8 @@ impl Channels {
     fn viewer(&mut self, position: Position) -> NodeIx {
         self.nodes += 1;
         let at = addr(self.nodes);
-        let node = Node::viewer(config(self.nodes), node_seed(1, &at), self.world.now()).unwrap();
+        let config = Config { cache: Some(self.cache.clone()), ..config(self.nodes) };
+        let node = Node::viewer(config, node_seed(1, &at), self.world.now()).unwrap();
         let ix = self.world.add(at, 0, None, Box::new(node));
         self.world.mount(ix, Disk::default());
         let join = Join {
@@ -147,6 +156,10 @@ impl Channels {
             last = Some(*seq);
         }
         self.handed(ix).len()
+    }
+
+    fn files(&mut self, ix: NodeIx) -> Vec<FileId> {
+        self.world.disk_mut(ix).unwrap().files().map(|(file, _)| file).collect()
     }
 
     fn stats(&self, ix: NodeIx) -> &Stats {
@@ -282,4 +295,60 @@ fn a_full_disk_keeps_nothing_and_harms_nothing() {
     assert_eq!(it.stats(live[0]).files, 0);
     assert_eq!(it.stats(live[0]).lost, 0);
     assert!(it.stats(live[1]).files > 0);
+}
+
+/// Records that live for a minute, so that what becomes of them is soon seen.
+fn hasty() -> CacheConfig {
+    CacheConfig {
+        record_life: SECOND * 60,
+        republish: SECOND * 20,
+        recheck: SECOND * 5,
+        back_off: SECOND * 20,
+        ..cache()
+    }
+}
+
+#[test]
+fn newcomers_fetch_what_the_leaving_held_from_those_who_stay() {
+    let mut it = Channels::new();
+    it.cache = hasty();
+    let live: Vec<NodeIx> = (0..14).map(|_| it.viewer(Position::Live)).collect();
+    it.run(SECOND * 80);
+    let before: Vec<FileId> = it.files(live[0]);
+    assert!(before.len() >= 30, "{} files", before.len());
+    let from_provider = it.stats(it.provider).past_sent;
+    for ix in &live[..7] {
+        it.world.command(*ix, Command::Leave);
+    }
+    let new: Vec<NodeIx> = (0..6).map(|_| it.viewer(Position::Live)).collect();
+    it.run(SECOND * 200);
+    let mut copies: BTreeMap<FileId, usize> = before.iter().map(|file| (*file, 0)).collect();
+    for ix in live[7..].iter().chain(&new) {
+        for file in it.files(*ix) {
+            copies.entry(file).and_modify(|n| *n += 1);
+        }
+        assert_eq!(it.stats(*ix).lost, 0);
+    }
+    // Seven hold each file still, and ten are wanted.
+    let full = copies.values().filter(|n| **n >= 10).count();
+    assert!(full * 10 >= before.len() * 9, "{copies:?}");
+    let recruited: u64 = new.iter().map(|ix| it.stats(*ix).recruited).sum();
+    assert!(recruited >= 3 * full as u64, "{recruited} files fetched");
+    // Others had it all, but for the first file, which none of them saw whole.
+    assert!(it.stats(it.provider).past_sent <= from_provider + 50);
+}
+
+#[test]
+fn what_nobody_else_has_is_fetched_from_the_provider_as_a_last_resort() {
+    let mut it = Channels::new();
+    it.cache = hasty();
+    it.run(SECOND * 40);
+    let new: Vec<NodeIx> = (0..3).map(|_| it.viewer(Position::Live)).collect();
+    it.run(SECOND * 150);
+    let old = |file: &FileId| file.start * 1_000_000 < (START + SECOND * 38).as_micros();
+    for ix in &new {
+        let held = it.files(*ix).iter().filter(|file| old(file)).count();
+        assert!(held >= 17, "{held} of 19 files of the time before");
+    }
+    assert!(it.stats(it.provider).past_sent >= 17 * 50);
 }

@@ -197,6 +197,7 @@ impl Node {
         }
         self.members = Membership::default();
         self.leave_past();
+        self.end_task();
         self.stream = None;
         for timer in [Timer::Start, Timer::Tick, Timer::Playout, Timer::Members] {
             self.timers.disarm(timer);

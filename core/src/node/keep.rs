@@ -18,6 +18,7 @@ use crate::rng::Rng;
 use crate::stream::block::Block;
 use crate::stream::channel::Channel;
 use crate::stream::file::FileId;
+use crate::time::Time;
 
 /// Files that may be under way, of which some blocks are here.
 const MAX_TALLIES: usize = 64;
@@ -90,6 +91,24 @@ impl Keeper {
         file.map(|(file, _)| file.first(channel))
     }
 
+    /// Whether the cache still waits for this file to be fetched.
+    pub(super) fn is_fetching(&self, file: FileId) -> bool {
+        self.cache.is_fetching(self.named(file))
+    }
+
+    pub(super) fn fetch_failed(&mut self, now: Time, file: FileId) {
+        let named = self.named(file);
+        if self.cache.is_fetching(named) {
+            self.cache.failed(now, named);
+        }
+    }
+
+    /// A file of the past exists.
+    pub(super) fn tell_of(&mut self, now: Time, file: FileId) {
+        let named = self.named(file);
+        self.cache.past(now, named);
+    }
+
     fn named(&self, file: FileId) -> File {
         File { start: file.start, key: file.key(&self.id) }
     }
@@ -112,15 +131,27 @@ impl Node {
         self.keeper.iter_mut().for_each(|k| k.cache.leave(self.now));
     }
 
-    /// All blocks of a file are here.
-    pub(super) fn file_complete(&mut self, file: FileId) {
+    /// All blocks of a file are here: seen live, or fetched.
+    pub(super) fn file_complete(&mut self, file: FileId, live: bool) {
+        self.renew_cache();
         let Some(keeper) = self.keeper.as_mut().filter(|k| k.ready) else { return };
         let Some(stream) = &self.stream else { return };
         let frames = stream.frames(file);
         let bytes = frames.iter().map(|f| f.len() as u64).sum();
         let named = keeper.named(file);
+        if live {
+            keeper.cache.completed(self.now, named, bytes);
+        } else {
+            keeper.cache.fetched(self.now, named, bytes);
+        }
+    }
+
+    /// Tells the cache who we are, and how many others there are.
+    pub(super) fn renew_cache(&mut self) {
+        let Some(keeper) = &mut self.keeper else { return };
+        let viewers = usize::try_from(self.stats.viewers).ok();
         keeper.cache.set_population(Population {
-            viewers: usize::try_from(self.stats.viewers).ok().filter(|n| *n > 0),
+            viewers: viewers.filter(|n| *n > 0),
             partners: self.partners.len(),
             parents: 0,
             estimate: None,
@@ -132,7 +163,6 @@ impl Node {
         if let Some(own) = own {
             keeper.cache.set_self(self.now, own);
         }
-        keeper.cache.completed(self.now, named, bytes);
     }
 
     pub(super) fn on_disk(&mut self, answer: DiskAnswer) {
@@ -280,10 +310,10 @@ impl Node {
             },
             Effect::Announce { file, life } => self.publish_file(file, life),
             Effect::Withdraw { file } => self.publish_file(file, Duration::ZERO),
-            Effect::Fetch { file } => keeper.cache.failed(now, file),
+            Effect::Fetch { file } => self.recruit(file),
             // Of the published algorithm, over a DHT of another kind: only in the laboratory.
             Effect::GetList { file } | Effect::PutList { file, .. } => {
-                keeper.cache.failed(now, file)
+                self.keeper.iter_mut().for_each(|k| k.cache.failed(now, file));
             }
         }
     }
@@ -292,7 +322,7 @@ impl Node {
         let (now, port) = (self.now, self.config.listen.port());
         let (Some(dht), Some(keeper)) = (&mut self.dht, &mut self.keeper) else { return };
         let op = match keeper.looked.get(&file) {
-            Some(op) if dht.confirm(now, *op, port, life) => *op,
+            Some(op) if !life.is_zero() && dht.confirm(now, *op, port, life) => *op,
             _ => dht.announce(now, Key(file.key), port, life),
         };
         self.ops.insert(op, Use::Publish(file));
@@ -303,7 +333,8 @@ impl Stream {
     /// A block that is in memory.
     pub(super) fn remembers(&self, seq: Seq) -> Option<&Block> {
         let live = self.buffer.as_ref().and_then(|b| b.get(seq));
-        live.or_else(|| self.rewind.as_ref()?.buffer.get(seq))
+        live.or_else(|| self.rewind.as_ref()?.quest.buffer.get(seq))
+            .or_else(|| self.recruit.remembers(seq))
     }
 
     /// The frames of a file's blocks that are in memory.
