@@ -8,6 +8,8 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
+#[cfg(feature = "ghost")]
+use crate::cache::Owner;
 use crate::cache::{Cache, CacheConfig, Effect, File, Population};
 use crate::config::ConfigError;
 use crate::dht::{self, Key, OpId, Pace};
@@ -103,6 +105,20 @@ impl Keeper {
         }
     }
 
+    /// What came of a wish for a file's owner list.
+    #[cfg(feature = "ghost")]
+    pub(super) fn on_list(&mut self, now: Time, file: File, owners: Option<&[Owner]>) {
+        match owners {
+            Some(owners) => self.cache.listed(now, file, owners),
+            None => self.cache.failed(now, file),
+        }
+    }
+
+    #[cfg(feature = "ghost")]
+    pub(super) fn on_list_put(&mut self, now: Time, file: File) {
+        self.cache.stored(now, file, true);
+    }
+
     /// A file of the past exists.
     pub(super) fn tell_of(&mut self, now: Time, file: FileId) {
         let named = self.named(file);
@@ -150,6 +166,8 @@ impl Node {
     pub(super) fn renew_cache(&mut self) {
         let Some(keeper) = &mut self.keeper else { return };
         let viewers = usize::try_from(self.stats.viewers).ok();
+        #[cfg(feature = "ghost")]
+        let viewers = self.lists.as_ref().map(|lists| lists.viewers).or(viewers);
         keeper.cache.set_population(Population {
             viewers: viewers.filter(|n| *n > 0),
             partners: self.partners.len(),
@@ -160,6 +178,8 @@ impl Node {
             own.set_port(self.config.listen.port());
             own
         });
+        #[cfg(feature = "ghost")]
+        let own = own.or(self.lists.as_ref().map(|_| self.config.listen));
         if let Some(own) = own {
             keeper.cache.set_self(self.now, own);
         }
@@ -201,6 +221,10 @@ impl Node {
 
     /// Looks for those who have a file that is to be played.
     pub(super) fn find_owners(&mut self, file: FileId) {
+        #[cfg(feature = "ghost")]
+        if self.wants_list_to_play(file) {
+            return;
+        }
         let id = self.stream.as_ref().map(|s| s.id);
         let (Some(dht), Some(id)) = (&mut self.dht, id) else {
             return self.owners_found(file, &[], true);
@@ -313,6 +337,10 @@ impl Node {
             Effect::Fetch { file } => self.recruit(file),
             // Of the published algorithm, over a DHT of another kind: only in the laboratory.
             Effect::GetList { file } | Effect::PutList { file, .. } => {
+                #[cfg(feature = "ghost")]
+                if self.wants_list(effect) {
+                    return;
+                }
                 self.keeper.iter_mut().for_each(|k| k.cache.failed(now, file));
             }
         }

@@ -13,6 +13,8 @@ mod channel;
 mod connect;
 mod feed;
 mod keep;
+#[cfg(feature = "ghost")]
+pub mod lists;
 mod mend;
 mod mesh;
 mod past;
@@ -199,6 +201,8 @@ pub struct Node {
     ops: BTreeMap<OpId, Use>,
     keeper: Option<Keeper>,
     serving: Serving,
+    #[cfg(feature = "ghost")]
+    lists: Option<lists::Lists>,
     /// The command that leads back to the live edge.
     live_ticket: Option<Ticket>,
 }
@@ -240,6 +244,8 @@ impl Node {
             ops: BTreeMap::new(),
             keeper: None,
             serving: Serving::default(),
+            #[cfg(feature = "ghost")]
+            lists: None,
             live_ticket: None,
             config,
         };
