@@ -107,6 +107,7 @@ fn print(o: &Outcome) {
         );
     };
     let starts = |is: fn(Kind) -> bool| o.of(is).filter_map(|v| v.stats.startup).collect();
+    q("longest delay", o.of(live).map(|v| v.longest_delay).collect());
     q("start live", starts(|k| k.is_live()));
     q("start past", starts(|k| !k.is_live()));
     q("leap", o.viewers.iter().flat_map(|v| v.leaps.iter().copied()).collect());

@@ -43,6 +43,8 @@ pub struct Viewer {
     /// Blocks left out between two that were handed over one after the other,
     /// other than by a leap.
     pub gaps: u64,
+    /// The longest play-out delay that it had, live.
+    pub longest_delay: Duration,
     /// How long it was there.
     pub stayed: Duration,
     /// Bytes of datagrams that it sent.

@@ -372,6 +372,7 @@ impl<'a> Run<'a> {
             returns: Vec::new(),
             refused: 0,
             gaps: 0,
+            longest_delay: Duration::ZERO,
             stayed: Duration::ZERO,
             datagrams: 0,
             joined: now,
@@ -513,6 +514,8 @@ impl Observer for Seen {
             }
             Notice::Stats(stats) => {
                 if let Some(w) = self.viewers.get_mut(&node) {
+                    let delay = stats.playout_delay.unwrap_or_default();
+                    w.viewer.longest_delay = w.viewer.longest_delay.max(delay);
                     w.viewer.stats = (**stats).clone();
                 }
             }
