@@ -125,6 +125,10 @@ pub struct Config {
     /// A block of the past that is due this soon is fetched from the provider
     /// (report p. 11).
     pub emergency: Duration,
+    /// Whether the past is asked for from several sources at once, partners
+    /// among them, and the provider waits until it is urgent. Else as published
+    /// (report section 3): one owner after another, and the provider after two.
+    pub hedge: bool,
     /// What is kept of the past for others; `None` keeps nothing and asks for
     /// no disk.
     pub cache: Option<CacheConfig>,
@@ -177,6 +181,7 @@ impl Default for Config {
             queue_limit: Duration::from_millis(100),
             shift_window: Duration::from_secs(30),
             emergency: Duration::from_secs(5),
+            hedge: true,
             cache: None,
             dht: None,
             max_links: 512,
@@ -210,6 +215,7 @@ impl Config {
             },
             cool_down: Duration::from_secs(10),
             repair: false,
+            hedge: false,
             initial_streams: 2,
             ..Self::default()
         }

@@ -72,6 +72,8 @@ pub struct Stats {
     pub shift: Shift,
     /// Blocks of the past sent.
     pub past_sent: u64,
+    /// Files fetched because others needed them kept.
+    pub recruited: u64,
     /// Files of the past kept here, now.
     pub files: u32,
     /// Bytes of these.

@@ -55,6 +55,11 @@ impl Disk {
         self.files.iter().map(move |(file, frames)| (*file, length(frames)))
     }
 
+    /// Whether it holds a file.
+    pub fn holds(&self, file: FileId) -> bool {
+        self.files.contains_key(&file)
+    }
+
     /// Spoils a byte of the signature of every block that it holds.
     pub fn spoil(&mut self) {
         for frame in self.files.values_mut().flatten() {
@@ -99,6 +104,20 @@ impl Disk {
     }
 }
 
+/// The first copy of each file that any disk was given. Equal copies share its
+/// memory: hours of a channel on many disks would fill the machine.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shelf(BTreeMap<FileId, Vec<Bytes>>);
+
+impl Shelf {
+    fn share(&mut self, file: FileId, frames: Vec<Bytes>) -> Vec<Bytes> {
+        // What lies in the arena of a node would keep all of that alive.
+        let copy = || frames.iter().map(|f| Bytes::copy_from_slice(f)).collect();
+        let first = self.0.entry(file).or_insert_with(copy);
+        if *first == frames { first.clone() } else { frames }
+    }
+}
+
 impl World {
     /// Gives a node a disk. Before it enters a channel.
     pub fn mount(&mut self, ix: NodeIx, disk: Disk) {
@@ -121,6 +140,12 @@ impl World {
     }
 
     pub(crate) fn ask_disk(&mut self, ix: NodeIx, request: DiskRequest) {
+        let request = match request {
+            DiskRequest::Store { file, frames } => {
+                DiskRequest::Store { file, frames: self.shelf.share(file, frames) }
+            }
+            other => other,
+        };
         let Some(disk) = &mut self.nodes[ix.index()].disk else {
             self.blame(ix, format_args!("{request:?}, but there is no disk"));
         };

@@ -47,8 +47,10 @@ mod link;
 pub mod live;
 mod net;
 mod node;
+pub mod planx;
 mod queue;
 pub mod record;
+pub mod rewind;
 mod uplink;
 mod world;
 

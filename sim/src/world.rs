@@ -11,6 +11,7 @@ use eddy_core::{Action, Command, Delivery, Event, LinkId, Machine, Notice, Outpu
 use slab::Slab;
 
 use crate::conn::{Conn, Parcel, Syn};
+use crate::disk::Shelf;
 use crate::faults::Cut;
 use crate::hash::Fnv;
 use crate::net::Net;
@@ -63,6 +64,7 @@ pub struct World {
     /// Events on their way to a node.
     pub(crate) post: Slab<Event>,
     pub(crate) cuts: Vec<Cut>,
+    pub(crate) shelf: Shelf,
     hash: Fnv,
     events: u64,
     /// Who was given an event last: the one to look at after a panic.
@@ -90,6 +92,7 @@ impl World {
             syns: Slab::new(),
             post: Slab::new(),
             cuts: Vec::new(),
+            shelf: Shelf::default(),
             hash: Fnv::new(),
             events: 0,
             stepped: None,

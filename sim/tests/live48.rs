@@ -49,6 +49,19 @@ fn without_faults_nothing_is_lost_or_late_and_blocks_come_within_twice_the_bound
 }
 
 #[test]
+fn a_full_uplink_of_the_provider_leaves_nobody_behind_for_long() {
+    // By turns the many who want little get theirs, and the few who feed all others fall behind.
+    for (seed, provider_upload) in [(4, 400_000), (1, 900_000)] {
+        let outcome = Live { provider_upload, ..swarm(seed, 150) }.run();
+        let what = format!("seed {seed}, {provider_upload} bytes a second");
+        assert_right(&outcome, &what);
+        assert!(outcome.continuity() >= 0.999, "{what}: {}", outcome.continuity());
+        let longest = outcome.viewers.iter().map(|v| v.longest_delay).max().unwrap();
+        assert!(longest < Duration::from_secs(5), "{what}: play-out delay {longest:?}");
+    }
+}
+
+#[test]
 fn a_reset_per_connection_and_minute_costs_nothing() {
     for seed in 1..=3 {
         let resets = Some(Duration::from_secs(60));

@@ -282,14 +282,18 @@ fn a_channel_off_the_air_has_its_past_as_long_as_somebody_is_there() {
     // Of the live viewers one has begun anew: it has files, and no stream.
     let keeper = it.restart(live[0]);
     it.run(SECOND * 5);
-    live[1..].iter().chain([&late]).for_each(|ix| drop(it.world.command(*ix, Command::Leave)));
+    for ix in live[1..].iter().chain([&late]) {
+        it.world.command(*ix, Command::Leave);
+    }
     it.run(SECOND * 5);
     let last = it.viewer(Position::Ago(SECOND * 100));
     it.run(SECOND * 20);
     let blocks = it.assert_whole(last, live[0]);
     assert!(blocks >= 16 * 25, "{blocks} blocks in 20 s");
     // Once all have gone there is nothing to join.
-    [keeper, last].into_iter().for_each(|ix| drop(it.world.command(ix, Command::Leave)));
+    for ix in [keeper, last] {
+        it.world.command(ix, Command::Leave);
+    }
     it.run(SECOND * 5);
     let nobody = it.viewer(Position::Ago(SECOND * 40));
     it.run(SECOND * 20);

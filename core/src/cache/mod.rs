@@ -211,16 +211,26 @@ impl Cache {
         }
     }
 
-    /// The node holds every block of a file, as live stream, for a viewer of
-    /// the past, or as fetched. Answered by one [`Effect::Keep`] or
+    /// The node holds every block of a file that it saw live, as all do at
+    /// about the same time. Answered by one [`Effect::Keep`] or
     /// [`Effect::Drop`], unless it is kept already.
     pub fn completed(&mut self, now: Time, file: File, bytes: u64) {
+        self.take(now, file, bytes, true);
+    }
+
+    /// The same for a file that was fetched, to be played or to be kept: others
+    /// may have published it long ago, so they are counted first.
+    pub fn fetched(&mut self, now: Time, file: File, bytes: u64) {
+        self.take(now, file, bytes, false);
+    }
+
+    fn take(&mut self, now: Time, file: File, bytes: u64, live: bool) {
         if self.left || self.shelf.holds(file) {
             return;
         }
         self.shelf.seen(now, file);
         match &mut self.policy {
-            Policy::Rank(rules) => rules.completed(&mut self.shelf, now, file, bytes),
+            Policy::Rank(rules) => rules.completed(&mut self.shelf, now, file, bytes, live),
             Policy::Report(report) => report.completed(&mut self.shelf, now, file, bytes),
             Policy::Everything => {
                 self.shelf.keep(now, file, bytes, |shelf, victim| shelf.delete(victim));
@@ -346,6 +356,14 @@ impl Cache {
     /// The next thing that the cache wants done.
     pub fn poll(&mut self) -> Option<Effect> {
         self.shelf.poll()
+    }
+
+    /// Whether a file is wanted that an [`Effect::Fetch`] asked for.
+    pub fn is_fetching(&self, file: File) -> bool {
+        match &self.policy {
+            Policy::Rank(rules) => rules.is_fetching(file),
+            Policy::Report(_) | Policy::Everything => false,
+        }
     }
 
     /// Bytes on disk.

@@ -61,7 +61,7 @@ impl Quota {
     }
 
     /// How long ago a file's start went by, as far as one can tell.
-    pub(super) fn age(&self, now: Time, file: File) -> Duration {
+    fn age(&self, now: Time, file: File) -> Duration {
         let Some((start, at)) = self.edge else { return Duration::ZERO };
         Duration::from_secs(start.saturating_sub(file.start)).saturating_add(now.since(at))
     }

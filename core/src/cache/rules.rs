@@ -43,15 +43,14 @@ const FETCH: Duration = Duration::from_secs(120);
 const VERIFY: Duration = Duration::from_secs(2);
 /// Withdrawals in a row, at most.
 const WITHDRAWALS: u8 = 3;
+/// A file that could not be fetched so many times is gone for good.
+const TRIES: u8 = 3;
 /// First wait before something that failed is tried again; doubles up to the
 /// period of republication.
 const RETRY: Duration = Duration::from_secs(2);
 /// Files found at the start are published so long after each other, or faster
 /// if they are more than fit into a period.
 const RESTORE_STEP: Duration = Duration::from_millis(200);
-/// A file this old when it is completed was not seen live by all at once:
-/// records are counted before one is added.
-const LIVE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
@@ -92,6 +91,8 @@ struct Entry {
     /// The last count found replicas missing.
     short: bool,
     failures: u32,
+    /// Fetches that failed.
+    tries: u8,
 }
 
 /// The state of every file that is kept or watched.
@@ -156,7 +157,14 @@ impl Rules {
         }
     }
 
-    pub(super) fn completed(&mut self, shelf: &mut Shelf, now: Time, file: File, bytes: u64) {
+    pub(super) fn completed(
+        &mut self,
+        shelf: &mut Shelf,
+        now: Time,
+        file: File,
+        bytes: u64,
+        live: bool,
+    ) {
         let watched = self.forget(file).is_some();
         let rank = self.rank(file);
         if rank.is_some_and(|r| !self.is_candidate(r)) {
@@ -167,7 +175,7 @@ impl Rules {
         if !kept {
             return;
         }
-        let late = watched || shelf.age(now, file) > LIVE;
+        let late = watched || !live;
         self.entries.insert(file, Entry { copy: true, rank, ..Entry::new(now) });
         if rank.is_some() {
             self.judge(shelf, now, file, late);
@@ -268,9 +276,16 @@ impl Rules {
         if self.counting.remove(&file) {
             self.retry(now, file);
             self.serve_queue(shelf, now);
-        } else if self.entries.get(&file).is_some_and(|e| e.step == Step::Fetching) {
-            self.fetching = self.fetching.saturating_sub(1);
-            self.retry(now, file);
+        } else if let Some(entry) = self.entries.get_mut(&file)
+            && entry.step == Step::Fetching
+        {
+            entry.tries += 1;
+            if entry.tries >= TRIES {
+                self.forget(file);
+            } else {
+                self.fetching = self.fetching.saturating_sub(1);
+                self.retry(now, file);
+            }
         }
     }
 
@@ -331,6 +346,10 @@ impl Rules {
 
     pub(super) fn deadline(&self) -> Option<Time> {
         self.agenda.first()
+    }
+
+    pub(super) fn is_fetching(&self, file: File) -> bool {
+        self.entries.get(&file).is_some_and(|e| e.step == Step::Fetching)
     }
 
     fn rank(&self, file: File) -> Option<Rank> {
@@ -480,8 +499,10 @@ impl Rules {
     fn rest(&mut self, now: Time, file: File) {
         let first = self.within_period();
         let Some(entry) = self.entries.get_mut(&file) else { return };
+        // Ten who look half as often still see a loss before long, and those who
+        // publish count, too.
         let wait = if core::mem::replace(&mut entry.spread, true) {
-            self.rng.jitter(self.config.republish, 10)
+            self.rng.jitter(self.config.republish * 2, 10)
         } else {
             first
         };
@@ -559,6 +580,7 @@ impl Entry {
             spread: false,
             short: false,
             failures: 0,
+            tries: 0,
         }
     }
 }

@@ -109,11 +109,6 @@ impl Shelf {
         self.quota.seen(now, file);
     }
 
-    /// How long ago a file's start went by.
-    pub(super) fn age(&self, now: Time, file: File) -> Duration {
-        self.quota.age(now, file)
-    }
-
     pub(super) fn is_past(&self, now: Time, file: File) -> bool {
         self.quota.is_past(now, file)
     }

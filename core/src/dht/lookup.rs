@@ -67,6 +67,8 @@ pub(super) struct Lookup {
     target: Key,
     own: Key,
     alpha: usize,
+    /// How many of the closest are pursued.
+    width: usize,
     hardened: bool,
     /// Closest first. Two that claim the same id are both asked.
     candidates: BTreeMap<(Distance, SocketAddr), Candidate>,
@@ -83,11 +85,18 @@ impl Lookup {
             target,
             own,
             alpha,
+            width: WIDTH,
             hardened,
             candidates: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             asked: 0,
         }
+    }
+
+    /// Pursues so many of the closest only.
+    pub(super) fn narrow(mut self, width: usize) -> Self {
+        self.width = width;
+        self
     }
 
     /// What is looked for.
@@ -183,13 +192,13 @@ impl Lookup {
         self.candidates.values().filter(answered).map(|c| c.contact)
     }
 
-    /// The eight closest that gave a token, closest first.
-    pub(super) fn givers(&self) -> impl Iterator<Item = (Contact, Bytes)> + '_ {
+    /// So many of the closest that gave a token, closest first.
+    pub(super) fn givers(&self, most: usize) -> impl Iterator<Item = (Contact, Bytes)> + '_ {
         let giver = |c: &Candidate| match &c.state {
             State::Answered(Some(token)) => Some((c.contact, token.clone())),
             _ => None,
         };
-        self.candidates.values().filter_map(giver).take(K)
+        self.candidates.values().filter_map(giver).take(most)
     }
 
     /// Whether we are one of the eight closest ourselves, as far as is known.
@@ -216,7 +225,7 @@ impl Lookup {
     /// The closest that are brisk: who is stalled holds no place, lest made-up
     /// nodes hold them all.
     fn pursued(&self) -> impl Iterator<Item = &Candidate> {
-        self.hopeful().filter(|c| c.state != State::Stalled).take(WIDTH)
+        self.hopeful().filter(|c| c.state != State::Stalled).take(self.width)
     }
 
     fn outstanding(&self, addr: SocketAddr) -> Option<&Candidate> {
@@ -462,7 +471,7 @@ mod tests {
                 manner.is_some_and(|m| !matches!(m, Manner::Dead | Manner::Silent))
             };
             let closest: Vec<Contact> = lookup.answered().filter(gave).take(K).collect();
-            lookup.givers().map(|(c, _)| c).eq(closest)
+            lookup.givers(K).map(|(c, _)| c).eq(closest)
         }
 
         fn we_are_at_home_among_the_closest_eight(fair: Fair) -> bool {
@@ -527,7 +536,7 @@ mod tests {
         lookup.on_stall(close(11).addr);
         assert!(lookup.is_settled());
         lookup.on_answer(close(1).addr, token(), &[]);
-        let givers: Vec<Contact> = lookup.givers().map(|(c, _)| c).collect();
+        let givers: Vec<Contact> = lookup.givers(K).map(|(c, _)| c).collect();
         let expected: Vec<Contact> = [1].into_iter().chain(3..=9).map(close).collect();
         assert_eq!(givers, expected);
     }

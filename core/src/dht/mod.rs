@@ -135,6 +135,8 @@ pub struct Dht {
     next_op: u64,
     /// The lookup of our own id, while it is under way.
     own_lookup: Option<OpId>,
+    /// When the last one began.
+    explored: Option<Time>,
     /// How far apart nodes are, as the latest lookups saw it.
     gaps: VecDeque<f64>,
     effects: VecDeque<Effect>,
@@ -165,6 +167,7 @@ impl Dht {
             waiting: VecDeque::new(),
             next_op: 0,
             own_lookup: None,
+            explored: None,
             gaps: VecDeque::new(),
             effects: VecDeque::new(),
             stats: DhtStats::default(),
@@ -245,7 +248,9 @@ impl Dht {
     /// lives for 60 s to an hour; a life of zero withdraws it.
     pub fn announce(&mut self, now: Time, key: Key, port: u16, life: Duration) -> OpId {
         self.pass(now);
-        self.begin(key, Pace::Calm, Some(Wish { port, life }))
+        // A record is to be found wherever it may be.
+        let pace = if life.is_zero() { Pace::Hurry } else { Pace::Calm };
+        self.begin(key, pace, Some(Wish { port, life }))
     }
 
     /// Announces under the key that this operation looked up, without asking

@@ -86,7 +86,10 @@ impl Dht {
     }
 
     fn search(&mut self, op: OpId, key: Key, pace: Pace, wish: Option<Wish>) {
-        let lookup = self.lookup(key, pace);
+        let mut lookup = self.lookup(key, pace);
+        if pace == Pace::Calm && wish.is_none() {
+            lookup = lookup.narrow(K);
+        }
         self.searches.insert(op, Search::new(self.now, Kind::Records, lookup, wish));
         let is_v6 = self.listen.is_ipv6();
         let (home, _) = self.store.values(self.now, key, is_v6, &mut self.rng);

@@ -8,7 +8,7 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::key::Contact;
-use super::lookup::Lookup;
+use super::lookup::{K, Lookup};
 use crate::time::Time;
 
 /// After this long an operation ends with what it has.
@@ -21,13 +21,17 @@ const RECORDS: usize = 512;
 /// Nodes that one record is given to, at most: the eight closest that were
 /// brisk, and those of the closest eight that turned up later.
 const TOLD: usize = 16;
+/// Nodes that forget one, at most. Others were closest, or brisk, when it was
+/// stored, and would tell of it for as long as it was to live.
+const UNTOLD: usize = 32;
 
 /// How much a lookup is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
     /// Somebody waits for it: eight nodes are asked at a time.
     Hurry,
-    /// Four nodes at a time.
+    /// Four nodes at a time, and for records alone no more than eight are
+    /// pursued: they are those who keep them.
     Calm,
 }
 
@@ -157,7 +161,9 @@ impl Search {
         }
         self.told.extend(givers.iter().map(|(contact, _)| contact.addr));
         self.open += givers.len();
-        (givers, begins && self.lookup.is_home())
+        // Closer nodes may have come since our own store took the record.
+        let own = self.lookup.is_home() || self.withdraws();
+        (givers, begins && own)
     }
 
     pub(super) fn wish(&self) -> Option<Wish> {
@@ -187,8 +193,14 @@ impl Search {
     }
 
     fn untold(&self) -> impl Iterator<Item = (Contact, Bytes)> + '_ {
-        let room = TOLD.saturating_sub(self.told.len());
-        self.lookup.givers().filter(|(contact, _)| !self.told.contains(&contact.addr)).take(room)
+        let (closest, most) = if self.withdraws() { (UNTOLD, UNTOLD) } else { (K, TOLD) };
+        let room = most.saturating_sub(self.told.len());
+        let givers = self.lookup.givers(closest);
+        givers.filter(|(contact, _)| !self.told.contains(&contact.addr)).take(room)
+    }
+
+    fn withdraws(&self) -> bool {
+        self.wish.is_some_and(|wish| wish.life.is_zero())
     }
 
     /// Ends it.

@@ -9,6 +9,7 @@ use core::time::Duration;
 use super::Dht;
 use super::key::{Contact, Key};
 use super::krpc::Query;
+use super::lookup::K;
 use super::martian::is_martian;
 use super::rpc::Purpose;
 use crate::rng::Rng;
@@ -121,6 +122,10 @@ impl Dht {
             }
         }
         let new = self.way.places.len() - known;
+        // Who is in touch needs no way, but whom he hears of may be new to him.
+        if new == 0 && !self.is_lost() {
+            return;
+        }
         if new > 0 {
             self.way.next = known;
         }
@@ -172,7 +177,10 @@ impl Dht {
             search.lookup.seed(nodes.iter().copied().chain([node]));
             return self.own_lookup.into_iter().for_each(|op| self.advance(op));
         }
-        self.explore_own();
+        let lately = self.explored.is_some_and(|at| self.now.since(at) < FIRST_LOOK);
+        if self.table.len() < K || !lately {
+            self.explore_own();
+        }
     }
 
     /// Looks up our own id, so that our neighbours and we know each other.
@@ -182,6 +190,7 @@ impl Dht {
         let wait = self.rng.jitter(wait, 20);
         self.arm(Timer::LookAround, self.now + wait);
         if self.own_lookup.is_none() && self.table.len() > 0 {
+            self.explored = Some(self.now);
             self.explore();
         }
         // Islands that lost sight of each other meet again where they began.
@@ -250,5 +259,64 @@ impl Dht {
         };
         let query = Query::FindNode { target, want: self.want() };
         self.query(node.addr, Some(node.id), Purpose::Upkeep, query).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dht::krpc::{Answer, Body, Packet, emit, parse};
+    use crate::dht::{DhtConfig, Effect};
+
+    const START: Time = Time::from_secs(1_000);
+
+    fn addr(n: u8) -> SocketAddr {
+        ([10, 0, n, 1], 4_000).into()
+    }
+
+    /// Answers every query as so many nodes would, each of which tells of all
+    /// others. Returns how many there were.
+    fn answer(dht: &mut Dht, now: Time, count: u8) -> usize {
+        let id = |n: u8| Key([n; 20]);
+        let nodes: Vec<Contact> =
+            (1..=count).map(|n| Contact { id: id(n), addr: addr(n) }).collect();
+        let mut queries = 0;
+        while let Some(effect) = dht.poll() {
+            let Effect::Send { to, bytes } = effect else { continue };
+            let Ok(Packet { t, ns, body: Body::Query { .. } }) = parse(&bytes) else { continue };
+            let n = nodes.iter().find(|n| n.addr == to).unwrap();
+            let answer = Answer { nodes: nodes.clone(), ..Answer::default() };
+            let body = Body::Answer { id: n.id, ip: None, answer };
+            dht.receive(now, to, &emit(&Packet { t, ns, body }));
+            queries += 1;
+        }
+        queries
+    }
+
+    #[test]
+    fn hearing_of_the_same_places_again_and_again_costs_nothing() {
+        let mut dht = Dht::new(DhtConfig::default(), addr(0), Rng::new([1; 32]), START);
+        let places: Vec<SocketAddr> = (1..=20).map(addr).collect();
+        let mut queries = 0;
+        for beat in 0..180 {
+            let now = START + Duration::from_secs(10) * beat;
+            dht.join(now, &places);
+            dht.wake(now);
+            queries += answer(&mut dht, now, 20);
+        }
+        // Half an hour of upkeep, a query in five seconds, and some looks around.
+        assert!(queries < 360 + 200, "{queries}");
+    }
+
+    #[test]
+    fn who_knows_nobody_asks_the_same_places_again() {
+        let mut dht = Dht::new(DhtConfig::default(), addr(0), Rng::new([1; 32]), START);
+        for beat in 0..3 {
+            let now = START + Duration::from_secs(10) * beat;
+            dht.join(now, &[addr(1)]);
+            dht.wake(now);
+            let sent = core::iter::from_fn(|| dht.poll()).count();
+            assert!(sent >= 1, "beat {beat}");
+        }
     }
 }

@@ -15,6 +15,7 @@ use crate::id::{LinkId, NodeId, Seq, SubStream};
 use crate::stats::Stats;
 use crate::stream::block::Block;
 use crate::time::{Time, micros};
+use crate::timeshift::Errand;
 use crate::wire::emit;
 use crate::wire::frame::{Arena, FrameError, Framer, Incoming};
 use crate::wire::message::{Message, Purpose};
@@ -41,7 +42,7 @@ pub(crate) enum Role {
     /// Blocks go out to this partner.
     BlockOut(NodeId),
     /// Past blocks come in, on request.
-    PastIn,
+    PastIn(Errand),
     /// Past blocks go out, on request.
     PastOut,
     /// A dial-back of the bootstrap server; nothing more to say.

@@ -162,6 +162,18 @@ impl Children {
         let (j, children) = self.subs.iter_mut().enumerate().max_by_key(|(_, c)| c.len())?;
         Some((children.pop()?.node, SubStream(j as u8)))
     }
+
+    /// Ends a subscription of this node, unless no more than a whole stream is
+    /// served: of its sub-streams, the one with the most children.
+    pub(crate) fn shed_from(&mut self, node: NodeId) -> Option<SubStream> {
+        if self.len() <= self.subs.len() {
+            return None;
+        }
+        let its = self.subs.iter().enumerate().filter(|(_, c)| c.iter().any(|c| c.node == node));
+        let (j, _) = its.max_by_key(|(_, c)| c.len())?;
+        let sub = SubStream(j as u8);
+        self.remove(node, sub).then_some(sub)
+    }
 }
 
 #[cfg(test)]

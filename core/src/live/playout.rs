@@ -76,6 +76,11 @@ impl Playout {
         self.phase = Phase::Buffering;
     }
 
+    /// Whether it goes on and waits for nothing.
+    pub(crate) fn is_playing(&self) -> bool {
+        self.phase == Phase::Playing
+    }
+
     /// The next block to play.
     pub(crate) fn next(&self) -> Option<Seq> {
         self.next

@@ -19,7 +19,7 @@ impl Node {
     pub(super) fn on_block(&mut self, link: LinkId, block: Block) {
         let node = match self.links.get(link).map(|l| l.role) {
             Some(Role::BlockIn(node)) => node,
-            Some(Role::PastIn) => return self.on_past_block(link, block),
+            Some(Role::PastIn(errand)) => return self.on_past_block(errand, link, block),
             _ => return self.fault(link, Fault::Unexpected),
         };
         let (now, seq) = (self.now, block.seq());
@@ -71,7 +71,7 @@ impl Node {
         let Some(stream) = &mut self.stream else { return };
         let counts = self.keeper.is_some();
         if let Some(file) = counts.then(|| stream.tally.arrived(&stream.channel, seq)).flatten() {
-            self.file_complete(file);
+            self.file_complete(file, true);
         }
         if self.stream.as_ref().is_some_and(|s| s.rewind.is_some()) {
             self.take_past(block);

@@ -25,13 +25,14 @@ use crate::wire::message::{
 /// longest wait between two tries, and some more.
 const REGISTERED_WITHIN: Duration = Duration::from_secs(90);
 /// Timers that mean nothing outside of a channel.
-const OF_A_CHANNEL: [Timer; 7] = [
+const OF_A_CHANNEL: [Timer; 8] = [
     Timer::Start,
     Timer::Tick,
     Timer::Playout,
     Timer::Members,
     Timer::Rewind,
     Timer::Reel,
+    Timer::Recruit,
     Timer::Cache,
 ];
 

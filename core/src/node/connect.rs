@@ -50,7 +50,7 @@ impl Node {
                 None => return self.actions.push_back(Action::Close { link, flush: false }),
             },
             Some(Dial::BlockIn(_, token) | Dial::BlockOut(_, token)) => Purpose::Block(token),
-            Some(Dial::Past(_)) => match &self.stream {
+            Some(Dial::Past(..)) => match &self.stream {
                 Some(stream) => Purpose::TimeShift(stream.id),
                 None => return self.actions.push_back(Action::Close { link, flush: false }),
             },
@@ -83,14 +83,14 @@ impl Node {
                 };
                 self.attach(link, node, role);
             }
-            Dial::Past(addr) => {
+            Dial::Past(errand, addr) => {
                 let max = self.max_frame();
                 if let Some(l) = self.links.get_mut(link) {
-                    l.role = Role::PastIn;
+                    l.role = Role::PastIn(errand);
                     l.framer.set_max(max);
                     l.framer.allow_blocks(true);
                 }
-                self.past_opened(link, addr);
+                self.past_opened(errand, link, addr);
             }
         }
     }
@@ -107,7 +107,7 @@ impl Node {
                 }
                 self.tell(node, &Message::DialBack(token));
             }
-            Dial::Past(addr) => self.past_lost(addr),
+            Dial::Past(errand, addr) => self.past_lost(errand, addr),
             // Neither can reach the other: no blocks between us.
             Dial::BlockOut(node, _) => self.drop_partner(node),
         }
@@ -166,13 +166,13 @@ impl Node {
                 | Role::Bootstrap
                 | Role::BlockIn(_)
                 | Role::BlockOut(_)
-                | Role::PastIn,
+                | Role::PastIn(_),
                 Message::Refuse(refuse),
             ) => self.on_refuse(link, role, refuse),
             (Role::Control(node), Message::Refuse(refuse)) => self.on_refused_late(node, refuse),
             (Role::Bootstrap, message) => self.on_bootstrap_message(link, message),
             (Role::Control(node), message) => self.on_partner_message(link, node, message),
-            (Role::PastIn, message) => self.on_source_message(link, message),
+            (Role::PastIn(errand), message) => self.on_source_message(errand, link, message),
             (Role::PastOut, message) => self.on_time_shift_message(link, message),
             (Role::Probe, Message::Ping(n)) => self.say(link, &Message::Pong(n)),
             _ => self.fault(link, Fault::Unexpected),
@@ -266,7 +266,7 @@ impl Node {
                 }
                 self.block_link_open(link, node, role);
             }
-            Role::PastIn => {}
+            Role::PastIn(_) => {}
             _ => self.fault(link, Fault::Unexpected),
         }
     }
@@ -426,9 +426,9 @@ impl Node {
                 self.block_out_lost(node);
             }
             Role::PastOut => self.serving.close(link),
-            Role::PastIn => {
-                if let Some(addr) = self.source_of(link) {
-                    self.past_lost(addr);
+            Role::PastIn(errand) => {
+                if let Some(addr) = self.source_of(errand, link) {
+                    self.past_lost(errand, addr);
                 }
             }
             _ => {}

@@ -8,6 +8,8 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
+#[cfg(feature = "ghost")]
+use crate::cache::Owner;
 use crate::cache::{Cache, CacheConfig, Effect, File, Population};
 use crate::config::ConfigError;
 use crate::dht::{self, Key, OpId, Pace};
@@ -18,6 +20,7 @@ use crate::rng::Rng;
 use crate::stream::block::Block;
 use crate::stream::channel::Channel;
 use crate::stream::file::FileId;
+use crate::time::Time;
 
 /// Files that may be under way, of which some blocks are here.
 const MAX_TALLIES: usize = 64;
@@ -96,6 +99,38 @@ impl Keeper {
         file.map(|(file, _)| file.first(channel))
     }
 
+    /// Whether the cache still waits for this file to be fetched.
+    pub(super) fn is_fetching(&self, file: FileId) -> bool {
+        self.cache.is_fetching(self.named(file))
+    }
+
+    pub(super) fn fetch_failed(&mut self, now: Time, file: FileId) {
+        let named = self.named(file);
+        if self.cache.is_fetching(named) {
+            self.cache.failed(now, named);
+        }
+    }
+
+    /// What came of a wish for a file's owner list.
+    #[cfg(feature = "ghost")]
+    pub(super) fn on_list(&mut self, now: Time, file: File, owners: Option<&[Owner]>) {
+        match owners {
+            Some(owners) => self.cache.listed(now, file, owners),
+            None => self.cache.failed(now, file),
+        }
+    }
+
+    #[cfg(feature = "ghost")]
+    pub(super) fn on_list_put(&mut self, now: Time, file: File) {
+        self.cache.stored(now, file, true);
+    }
+
+    /// A file of the past exists.
+    pub(super) fn tell_of(&mut self, now: Time, file: FileId) {
+        let named = self.named(file);
+        self.cache.past(now, named);
+    }
+
     fn named(&self, file: FileId) -> File {
         File { start: file.start, key: file.key(&self.id) }
     }
@@ -118,8 +153,8 @@ impl Node {
         self.keeper.iter_mut().for_each(|k| k.cache.leave(self.now));
     }
 
-    /// All blocks of a file are here.
-    pub(super) fn file_complete(&mut self, file: FileId) {
+    /// All blocks of a file are here: seen live, or fetched.
+    pub(super) fn file_complete(&mut self, file: FileId, live: bool) {
         let Some(keeper) = self.keeper.as_mut().filter(|k| k.ready) else { return };
         let Some(stream) = &self.stream else { return };
         let frames = stream.frames(file);
@@ -129,21 +164,33 @@ impl Node {
         }
         let bytes = frames.iter().map(|f| f.len() as u64).sum();
         let named = keeper.named(file);
-        keeper.cache.completed(self.now, named, bytes);
+        if live {
+            keeper.cache.completed(self.now, named, bytes);
+        } else {
+            keeper.cache.fetched(self.now, named, bytes);
+        }
     }
 
-    /// Tells the cache who we are and how many others there are. Once a second:
+    /// Tells the cache who we are, and how many others there are. Once a second:
     /// one who was started again has files long before it completes another.
-    pub(super) fn brief_cache(&mut self) {
+    pub(super) fn renew_cache(&mut self) {
         let Some(keeper) = &mut self.keeper else { return };
+        let viewers = usize::try_from(self.stats.viewers).ok();
+        #[cfg(feature = "ghost")]
+        let viewers = self.lists.as_ref().map(|lists| lists.viewers).or(viewers);
         keeper.cache.set_population(Population {
-            viewers: usize::try_from(self.stats.viewers).ok().filter(|n| *n > 0),
+            viewers: viewers.filter(|n| *n > 0),
             partners: self.partners.len(),
             parents: 0,
             estimate: None,
         });
-        if let Some(mut own) = self.dht.as_ref().and_then(dht::Dht::external) {
+        let own = self.dht.as_ref().and_then(dht::Dht::external).map(|mut own| {
             own.set_port(self.config.listen.port());
+            own
+        });
+        #[cfg(feature = "ghost")]
+        let own = own.or(self.lists.as_ref().map(|_| self.config.listen));
+        if let Some(own) = own {
             keeper.cache.set_self(self.now, own);
         }
     }
@@ -200,6 +247,10 @@ impl Node {
 
     /// Looks for those who have a file that is to be played.
     pub(super) fn find_owners(&mut self, file: FileId) {
+        #[cfg(feature = "ghost")]
+        if self.wants_list_to_play(file) {
+            return;
+        }
         let id = self.stream.as_ref().map(|s| s.id);
         let (Some(dht), Some(id)) = (&mut self.dht, id) else {
             return self.owners_found(file, &[], true);
@@ -310,10 +361,14 @@ impl Node {
             },
             Effect::Announce { file, life } => self.publish_file(file, life),
             Effect::Withdraw { file } => self.publish_file(file, Duration::ZERO),
-            Effect::Fetch { file } => keeper.cache.failed(now, file),
+            Effect::Fetch { file } => self.recruit(file),
             // Of the published algorithm, over a DHT of another kind: only in the laboratory.
             Effect::GetList { file } | Effect::PutList { file, .. } => {
-                keeper.cache.failed(now, file)
+                #[cfg(feature = "ghost")]
+                if self.wants_list(effect) {
+                    return;
+                }
+                self.keeper.iter_mut().for_each(|k| k.cache.failed(now, file));
             }
         }
     }
@@ -322,7 +377,7 @@ impl Node {
         let (now, port) = (self.now, self.config.listen.port());
         let (Some(dht), Some(keeper)) = (&mut self.dht, &mut self.keeper) else { return };
         let op = match keeper.looked.get(&file) {
-            Some(op) if dht.confirm(now, *op, port, life) => *op,
+            Some(op) if !life.is_zero() && dht.confirm(now, *op, port, life) => *op,
             _ => dht.announce(now, Key(file.key), port, life),
         };
         self.ops.insert(op, Use::Publish(file));
@@ -333,7 +388,8 @@ impl Stream {
     /// A block that is in memory.
     pub(super) fn remembers(&self, seq: Seq) -> Option<&Block> {
         let live = self.buffer.as_ref().and_then(|b| b.get(seq));
-        live.or_else(|| self.rewind.as_ref()?.buffer.get(seq))
+        live.or_else(|| self.rewind.as_ref()?.quest.buffer.get(seq))
+            .or_else(|| self.recruit.remembers(seq))
     }
 
     /// The frames of a file's blocks that are in memory.

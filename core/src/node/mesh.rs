@@ -274,7 +274,7 @@ impl Node {
         }
         self.members.expire(self.now, &self.config);
         self.check_loads();
-        self.brief_cache();
+        self.renew_cache();
         self.check_links();
         self.find_partners();
         self.arm(Timer::Partners, self.now + self.config.map_interval);

@@ -4,17 +4,22 @@
 //! One file a conversation: `connect` (links and their handshake), `channel`
 //! (the bootstrap server), `mesh` (partners), `feed` (the child side), `arrive`
 //! (blocks coming in), `mend` (gaps), `serve` (the parent side), `source` (the
-//! provider's input), `rewind` (watching the past), `past` (serving it), `keep`
-//! (the cache and the DHT).
+//! provider's input), `rewind` (watching the past), `quest` (those who have it),
+//! `past` (serving it), `recruit` (copies for others), `keep` (the cache and the
+//! DHT).
 
 mod arrive;
 mod channel;
 mod connect;
 mod feed;
 mod keep;
+#[cfg(feature = "ghost")]
+pub mod lists;
 mod mend;
 mod mesh;
 mod past;
+mod quest;
+mod recruit;
 mod rewind;
 mod serve;
 mod source;
@@ -48,11 +53,13 @@ use crate::stream::map::Path;
 use crate::stream::sign::{ChannelVerifier, Signer};
 use crate::time::Time;
 use crate::timer::TimerQueue;
+use crate::timeshift::Errand;
 use crate::timeshift::serve::Serving;
 use crate::wire::frame::Incoming;
 use crate::wire::message::{Message, Token};
 
 use keep::{Keeper, Tally, Use};
+use recruit::Recruit;
 use rewind::Rewind;
 use source::Source;
 
@@ -98,6 +105,8 @@ enum Timer {
     Rewind,
     /// A block of the past is due.
     Reel,
+    /// Go on with copies for others.
+    Recruit,
     /// The DHT wants to be woken.
     Dht,
     /// The cache wants to be woken.
@@ -115,7 +124,7 @@ enum Dial {
     /// Blocks are to go out to this partner, who could not reach us.
     BlockOut(NodeId, Token),
     /// Past blocks are to come from here.
-    Past(SocketAddr),
+    Past(Errand, SocketAddr),
 }
 
 /// The node is leaving.
@@ -154,6 +163,7 @@ struct Stream {
     tally: Tally,
     /// We watch the past.
     rewind: Option<Rewind>,
+    recruit: Recruit,
 }
 
 /// A provider or a viewer: a [`Machine`].
@@ -194,6 +204,8 @@ pub struct Node {
     ops: BTreeMap<OpId, Use>,
     keeper: Option<Keeper>,
     serving: Serving,
+    #[cfg(feature = "ghost")]
+    lists: Option<lists::Lists>,
     /// The command that leads back to the live edge.
     live_ticket: Option<Ticket>,
 }
@@ -237,6 +249,8 @@ impl Node {
             ops: BTreeMap::new(),
             keeper: None,
             serving: Serving::default(),
+            #[cfg(feature = "ghost")]
+            lists: None,
             live_ticket: None,
             config,
         };
@@ -351,9 +365,11 @@ impl Node {
             wants_live: true,
             tally: Tally::default(),
             rewind: None,
+            recruit: Recruit::default(),
             channel: channel.clone(),
         });
         self.begin_keeping();
+        self.plan_survey();
         self.notify(Notice::Channel(Box::new(channel)));
         self.arm(Timer::Members, self.now + Duration::from_secs(5));
         self.arm(Timer::Heartbeat, self.now + self.config.heartbeat);
@@ -376,6 +392,7 @@ impl Node {
             Timer::Leave => self.left(),
             Timer::Rewind => self.rewind_tick(),
             Timer::Reel => self.reel(),
+            Timer::Recruit => self.recruit_tick(),
             Timer::Dht => self.dht.iter_mut().for_each(|dht| dht.wake(self.now)),
             Timer::Cache => self.wake_cache(),
             Timer::Stats => {

@@ -7,24 +7,22 @@ use core::time::Duration;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::event::{Action, Answer, DiskRequest, Fault, Notice, Phase, Position, Refusal};
-use crate::id::{LinkId, LoadId, Seq, Ticket};
+use crate::event::{Action, Answer, DiskRequest, Notice, Phase, Position, Refusal};
+use crate::id::{LoadId, Seq, Ticket};
 use crate::live::playout::{Playout, Step};
 use crate::node::keep::Tally;
-use crate::node::{Dial, Node, TICK, Timer};
+use crate::node::quest::{DISK, Quest};
+use crate::node::{Node, TICK, Timer};
 use crate::partnership::Partner;
 use crate::stream::block::Block;
 use crate::stream::buffer::{BlockBuffer, Inserted};
 use crate::stream::channel::Channel;
 use crate::stream::file::FileId;
 use crate::time::Time;
-use crate::timeshift::fetch::{Ask, Asks, Class, Fetch, View};
+use crate::timeshift::Errand;
+use crate::timeshift::fetch::{Asks, Class, Fetch, Manner, View};
 use crate::timeshift::reel::Reel;
-use crate::wire::message::{Message, TimeShiftRequest};
-
-/// Our own disk as a source: no node has this address.
-const DISK: SocketAddr =
-    SocketAddr::new(core::net::IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED), 0);
+use crate::wire::message::Message;
 
 /// Requests to our own disk that are remembered; one that fails to answer costs
 /// no more.
@@ -33,11 +31,9 @@ const MAX_LOADS: usize = 64;
 /// A viewer's stay in the past.
 #[derive(Debug)]
 pub(super) struct Rewind {
-    pub(super) buffer: BlockBuffer,
+    pub(super) quest: Quest,
     reel: Reel,
-    fetch: Fetch,
     tally: Tally,
-    doors: BTreeMap<SocketAddr, LinkId>,
     /// What the disk reads for us.
     loads: BTreeMap<LoadId, Seq>,
     /// The command that led here, until its first block is handed over.
@@ -47,9 +43,15 @@ pub(super) struct Rewind {
 impl Rewind {
     /// How much there is to play without a gap.
     pub(super) fn ahead(&self, channel: &Channel) -> Duration {
-        let next = self.reel.next();
-        let held = (0..self.buffer.capacity()).take_while(|n| self.buffer.holds(next.plus(*n)));
+        let (next, buffer) = (self.reel.next(), &self.quest.buffer);
+        let held = (0..buffer.capacity()).take_while(|n| buffer.holds(next.plus(*n)));
         channel.block().saturating_mul(held.count() as u32)
+    }
+
+    /// Whether what is played within this time is here, as far as it exists.
+    pub(super) fn is_ahead(&self, channel: &Channel, span: Duration) -> bool {
+        let next = self.reel.next();
+        (0..channel.blocks_in(span)).all(|n| !self.quest.buffer.is_missing(next.plus(n)))
     }
 
     /// Nothing was played for so long, for we were stopped.
@@ -117,11 +119,11 @@ impl Node {
     fn leap(&mut self, ticket: Option<Ticket>, seq: Seq) {
         self.end_leap(Refusal::Replaced);
         let told = match self.stream.as_mut().and_then(|s| s.rewind.as_mut()) {
-            Some(rewind) => rewind.fetch.leap(),
+            Some(rewind) => rewind.quest.fetch.leap(),
             None => SmallVec::new(),
         };
         for addr in told {
-            self.tell_source(addr, &Message::TimeShiftCancel);
+            self.tell_source(Errand::Play, addr, &Message::TimeShiftCancel);
         }
         let Some(stream) = &mut self.stream else { return };
         let channel = &stream.channel;
@@ -129,9 +131,11 @@ impl Node {
         let buffer = BlockBuffer::new(seq, channel.sub_streams(), channel.blocks_in(room));
         let reel = Reel::new(&self.config, seq);
         let before = stream.rewind.take();
-        let (fetch, doors) = before.map_or_else(Default::default, |r| (r.fetch, r.doors));
+        let (fetch, doors) =
+            before.map_or_else(Default::default, |r| (r.quest.fetch, r.quest.doors));
+        let quest = Quest { buffer, fetch, doors };
         let (tally, loads) = (Tally::default(), BTreeMap::new());
-        stream.rewind = Some(Rewind { buffer, reel, fetch, tally, doors, loads, ticket });
+        stream.rewind = Some(Rewind { quest, reel, tally, loads, ticket });
         // What the live side remembers need not be fetched.
         let held: SmallVec<[Block; 16]> = match &stream.buffer {
             Some(live) => {
@@ -191,7 +195,7 @@ impl Node {
         let Some(rewind) = self.stream.as_mut().and_then(|s| s.rewind.take()) else { return };
         self.timers.disarm(Timer::Rewind);
         self.timers.disarm(Timer::Reel);
-        for link in rewind.doors.into_values() {
+        for link in rewind.quest.doors.into_values() {
             self.close(link, false);
         }
     }
@@ -230,13 +234,13 @@ impl Node {
         self.arm(Timer::Rewind, self.now + TICK);
         let now = self.now;
         let mut rng = self.rng.clone();
-        let asks = self.with_view(provider, edge, |fetch, view| fetch.plan(now, view, &mut rng));
+        let asks = self.with_reel(provider, edge, |fetch, view| fetch.plan(now, view, &mut rng));
         self.rng = rng;
-        self.carry_out(asks);
+        self.carry_out(Errand::Play, asks);
     }
 
-    /// Hands a part of us to the fetching side.
-    fn with_view(
+    /// Shows the fetching side what the player needs.
+    pub(super) fn with_reel(
         &mut self,
         provider: Option<SocketAddr>,
         edge: Seq,
@@ -245,7 +249,7 @@ impl Node {
         let now = self.now;
         let Some(stream) = &mut self.stream else { return Asks::new() };
         let Some(rewind) = &mut stream.rewind else { return Asks::new() };
-        let Rewind { buffer, reel, fetch, .. } = rewind;
+        let Rewind { quest: Quest { buffer, fetch, .. }, reel, .. } = rewind;
         let (channel, partners, keeper) = (&stream.channel, &self.partners, &self.keeper);
         let end = reel.next().plus(channel.blocks_in(self.config.shift_window)).min(edge);
         let in_memory = |first: Seq, end: Seq| {
@@ -267,133 +271,35 @@ impl Node {
             end,
             emergency: self.config.emergency,
             provider,
+            manner: if self.config.hedge { Manner::Hedged } else { Manner::Published },
             due: &|seq| reel.due(channel, seq),
             partners: &in_memory,
         };
         act(fetch, &view)
     }
 
-    fn carry_out(&mut self, asks: Asks) {
-        for ask in asks {
-            match ask {
-                Ask::LookUp(start) => self.find_owners(FileId { start }),
-                Ask::Dial(DISK) => self.source_open(DISK),
-                Ask::Dial(addr) => {
-                    self.dial(Dial::Past(addr), addr);
-                }
-                Ask::Request { of: DISK, first, end } => self.load_own(first, end),
-                Ask::Request { of, first, end } => {
-                    let blocks = end.0.saturating_sub(first.0).min(255) as u8;
-                    let request = TimeShiftRequest { first, blocks };
-                    self.tell_source(of, &Message::TimeShiftRequest(request));
-                }
-                Ask::Leap(to) => {
-                    let rewind = self.stream.as_mut().and_then(|s| s.rewind.as_mut());
-                    let ticket = rewind.and_then(|r| r.ticket.take());
-                    return self.leap(ticket, to);
-                }
-                Ask::GiveUp { first, end } => {
-                    let rewind = self.stream.as_mut().and_then(|s| s.rewind.as_mut());
-                    if let Some(rewind) = rewind {
-                        (first.0..end.0).for_each(|seq| rewind.buffer.give_up(Seq(seq)));
-                    }
-                    self.reel();
-                }
-                Ask::Close(addr) => {
-                    let rewind = self.stream.as_mut().and_then(|s| s.rewind.as_mut());
-                    if let Some(link) = rewind.and_then(|r| r.doors.remove(&addr)) {
-                        self.close(link, false);
-                    }
-                }
-            }
-        }
+    /// Nothing is held of where the player stands: it goes on where something is.
+    pub(super) fn leap_over(&mut self, to: Seq) {
+        let rewind = self.stream.as_mut().and_then(|s| s.rewind.as_mut());
+        let ticket = rewind.and_then(|r| r.ticket.take());
+        self.leap(ticket, to);
     }
 
-    fn tell_source(&mut self, addr: SocketAddr, message: &Message) {
-        let rewind = self.stream.as_ref().and_then(|s| s.rewind.as_ref());
-        if let Some(link) = rewind.and_then(|r| r.doors.get(&addr)).copied() {
-            self.say(link, message);
-        }
-    }
-
-    /// A connection to a source of the past stands.
-    pub(super) fn past_opened(&mut self, link: LinkId, addr: SocketAddr) {
-        let Some(rewind) = self.stream.as_mut().and_then(|s| s.rewind.as_mut()) else {
-            return self.close(link, false);
-        };
-        rewind.doors.insert(addr, link);
-        self.source_open(addr);
-    }
-
-    fn source_open(&mut self, addr: SocketAddr) {
-        let Some(edge) = self.live_edge() else { return };
-        let (now, provider) = (self.now, self.provider_addr());
-        let asks = self.with_view(provider, edge, |fetch, view| fetch.opened(now, addr, view));
-        self.carry_out(asks);
-    }
-
-    /// A source of the past is gone, or could not be reached.
-    pub(super) fn past_lost(&mut self, addr: SocketAddr) {
-        let now = self.now;
+    /// These blocks can't be had.
+    pub(super) fn give_up_past(&mut self, first: Seq, end: Seq) {
         if let Some(rewind) = self.stream.as_mut().and_then(|s| s.rewind.as_mut()) {
-            rewind.doors.remove(&addr);
-            rewind.fetch.closed(now, addr);
-            self.arm_by(Timer::Rewind, now);
+            (first.0..end.0).for_each(|seq| rewind.quest.buffer.give_up(Seq(seq)));
         }
-    }
-
-    /// Whose link this is.
-    pub(super) fn source_of(&self, link: LinkId) -> Option<SocketAddr> {
-        let rewind = self.stream.as_ref()?.rewind.as_ref()?;
-        rewind.doors.iter().find(|(_, l)| **l == link).map(|(addr, _)| *addr)
-    }
-
-    pub(super) fn on_source_message(&mut self, link: LinkId, message: Message) {
-        let Some(addr) = self.source_of(link) else { return self.close(link, false) };
-        let (now, provider) = (self.now, self.provider_addr());
-        let Some(stream) = &mut self.stream else { return };
-        let Some(rewind) = &mut stream.rewind else { return };
-        match message {
-            Message::TimeShiftRefused(refused) => {
-                rewind.fetch.refused(now, &stream.channel, addr, &refused, provider);
-                self.arm_by(Timer::Rewind, now);
-            }
-            Message::TimeShiftOthers(others) => {
-                let file = FileId::of(&stream.channel, others.seq);
-                rewind.fetch.heard_of(file.start, &others.others);
-            }
-            _ => self.fault(link, Fault::Unexpected),
-        }
-    }
-
-    /// A block of the past came from a source.
-    pub(super) fn on_past_block(&mut self, link: LinkId, block: Block) {
-        let Some(addr) = self.source_of(link) else { return };
-        let Some(stream) = &self.stream else { return };
-        let Some(rewind) = &stream.rewind else { return };
-        let seq = block.seq();
-        if rewind.buffer.holds(seq) {
-            self.stats.duplicates += 1;
-        } else if !rewind.buffer.is_missing(seq)
-            || !rewind.fetch.expects(&stream.channel, seq, addr)
-        {
-            self.stats.unwanted += 1;
-        } else if !stream.verifier.block(seq, &block.payload(), &block.signature()) {
-            self.stats.forged += 1;
-            let rewind = self.stream.as_mut().and_then(|s| s.rewind.as_mut());
-            rewind.into_iter().for_each(|r| r.fetch.cheated(addr));
-            self.fault(link, Fault::Forged);
-        } else {
-            self.past_arrived(block, addr);
-        }
+        self.reel();
     }
 
     /// A good block of the past that was missing.
-    fn past_arrived(&mut self, block: Block, from: SocketAddr) {
+    pub(super) fn past_arrived(&mut self, block: Block, from: SocketAddr) {
         let (now, provider) = (self.now, self.provider_addr());
         let Some(stream) = &mut self.stream else { return };
         let Some(rewind) = &mut stream.rewind else { return };
-        let class = rewind.fetch.arrived(now, &stream.channel, block.seq(), from, provider);
+        let fetch = &mut rewind.quest.fetch;
+        let class = fetch.arrived(now, &stream.channel, block.seq(), from, provider);
         *match class {
             Class::Peer => &mut self.stats.shift.peer,
             Class::Emergency => &mut self.stats.shift.emergency,
@@ -409,16 +315,16 @@ impl Node {
         let Some(rewind) = &mut stream.rewind else { return };
         let seq = block.seq();
         let end = rewind.reel.next().plus(stream.channel.blocks_in(self.config.shift_window));
-        if seq >= end || rewind.buffer.insert(block) != Inserted::New {
+        if seq >= end || rewind.quest.buffer.insert(block) != Inserted::New {
             return;
         }
         if let Some(file) = rewind.tally.arrived(&stream.channel, seq) {
-            self.file_complete(file);
+            self.file_complete(file, false);
         }
         self.reel();
     }
 
-    fn load_own(&mut self, first: Seq, end: Seq) {
+    pub(super) fn load_own(&mut self, first: Seq, end: Seq) {
         let load = self.next_load();
         let Some(stream) = &mut self.stream else { return };
         let Some(rewind) = &mut stream.rewind else { return };
@@ -435,7 +341,9 @@ impl Node {
     pub(super) fn on_own_loaded(&mut self, load: LoadId, frames: Option<Bytes>) {
         let rewind = self.stream.as_mut().and_then(|s| s.rewind.as_mut());
         let Some(first) = rewind.and_then(|r| r.loads.remove(&load)) else { return };
-        let Ok(blocks) = self.read(first, frames) else { return self.past_lost(DISK) };
+        let Ok(blocks) = self.read(first, frames) else {
+            return self.past_lost(Errand::Play, DISK);
+        };
         for block in blocks {
             self.past_arrived(block, DISK);
         }
@@ -447,9 +355,11 @@ impl Node {
         let own = own.map(|own| SocketAddr::new(own.ip(), self.config.listen.port()));
         let others: SmallVec<[SocketAddr; 16]> =
             owners.iter().copied().filter(|addr| Some(*addr) != own).collect();
-        if let Some(rewind) = self.stream.as_mut().and_then(|s| s.rewind.as_mut()) {
-            rewind.fetch.found(file.start, &others, over);
-            self.arm_by(Timer::Rewind, self.now);
+        for errand in [Errand::Play, Errand::Keep] {
+            if let Some((_, quest)) = self.quest(errand) {
+                quest.fetch.found(file.start, &others, over);
+                self.arm_by(errand.timer(), self.now);
+            }
         }
     }
 
@@ -459,7 +369,7 @@ impl Node {
         loop {
             let Some(stream) = &mut self.stream else { return };
             let Some(rewind) = &mut stream.rewind else { return };
-            match rewind.reel.poll(now, &stream.channel, &rewind.buffer, &mut self.stats) {
+            match rewind.reel.poll(now, &stream.channel, &rewind.quest.buffer, &mut self.stats) {
                 Step::Deliver(delivery) => {
                     let ticket = rewind.ticket.take();
                     self.actions.push_back(Action::Deliver(delivery));
@@ -497,7 +407,7 @@ impl Node {
     }
 
     /// Where the provider can be dialled.
-    fn provider_addr(&self) -> Option<SocketAddr> {
+    pub(super) fn provider_addr(&self) -> Option<SocketAddr> {
         let partner = self.partners.iter().find(|p| p.member.provider).map(|p| p.member.addr);
         partner.or_else(|| self.members.provider().map(|m| m.addr))
     }

@@ -11,6 +11,9 @@ use crate::stream::block::Block;
 use crate::time::micros;
 use crate::wire::message::{MAX_PULL, Message, Reason, Refused, Subscribe, SubscribeReply, Token};
 
+/// A child whose blocks have queued in so many reviews in a row, two seconds,
+/// gets more than fits.
+const STUCK: u32 = 8;
 /// Tokens that one partner may hold.
 const MAX_TOKENS: usize = 4;
 
@@ -230,12 +233,17 @@ impl Node {
         let Some(stream) = &mut self.stream else { return };
         let limit = self.config.queue_limit.max(stream.channel.block());
         let mut load = Load::default();
-        let children = self.partners.iter().filter(|p| stream.children.has_any(p.member.node));
-        for link in children.filter_map(|p| p.block_out) {
+        let mut stuck: SmallVec<[NodeId; 8]> = SmallVec::new();
+        for p in self.partners.iter_mut().filter(|p| stream.children.has_any(p.member.node)) {
+            let Some(link) = p.block_out else { continue };
             let Some(delay) = self.links.take_delay(self.now, link) else { continue };
             load.active += 1;
             load.queued += usize::from(delay > limit);
             load.busy |= delay > limit / 3;
+            p.behind = if delay > limit { p.behind.saturating_add(1) } else { 0 };
+            if p.behind >= STUCK {
+                stuck.push(p.member.node);
+            }
         }
         let cap = self.config.max_upload.and_then(|cap| {
             let buffer = stream.buffer.as_ref()?;
@@ -252,10 +260,24 @@ impl Node {
             let Some((node, sub)) = self.stream.as_mut().and_then(|s| s.children.shed()) else {
                 return;
             };
-            self.take_back(node, sub);
-            // A refusal that comes late: the child looks elsewhere.
-            let result = Err(self.refused(node, Reason::Full));
-            self.tell(node, &Message::SubscribeReply(SubscribeReply { sub, result }));
+            self.send_elsewhere(node, sub);
         }
+        // Links share an uplink by turns: when it is full, those who want the
+        // most of it fall behind, for ever and all that they feed with them,
+        // while the many who want little notice nothing. One alone may have a
+        // slow downlink.
+        if shed == 0 && stuck.len() >= 2 {
+            for node in stuck {
+                let sub = self.stream.as_mut().and_then(|s| s.children.shed_from(node));
+                sub.into_iter().for_each(|sub| self.send_elsewhere(node, sub));
+            }
+        }
+    }
+
+    /// A refusal that comes late: the child looks for another parent.
+    fn send_elsewhere(&mut self, node: NodeId, sub: SubStream) {
+        self.take_back(node, sub);
+        let result = Err(self.refused(node, Reason::Full));
+        self.tell(node, &Message::SubscribeReply(SubscribeReply { sub, result }));
     }
 }

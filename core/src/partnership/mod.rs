@@ -56,6 +56,8 @@ pub(crate) struct Partner {
 
     /// It is not asked to be a parent before this.
     pub(crate) not_before: Time,
+    /// Reviews in a row that found blocks for it waiting too long.
+    pub(crate) behind: u32,
     /// Subscriptions of its that we refused in a row: the retry-after doubles.
     pub(crate) refused: u32,
     lies: u32,
@@ -85,6 +87,7 @@ impl Partner {
             dial_back: None,
             waiting: SmallVec::new(),
             not_before: now,
+            behind: 0,
             refused: 0,
             lies: 0,
             received: 0,

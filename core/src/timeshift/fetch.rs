@@ -1,6 +1,7 @@
 //! What to fetch of the past, from whom, by when: earliest deadline first over
 //! a window, several sources at once, the slow ones hedged, the provider only
-//! for what no peer gives in time (report section 3, p. 11; PONDER).
+//! for what no peer gives in time (report section 3, p. 11; PONDER). Or as
+//! published: one owner at a time, drawn by chance, and after two the provider.
 //!
 //! The stream is fetched in parts of one second.
 
@@ -42,6 +43,13 @@ const GRACE: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(3);
 /// Owners are looked up again after this long, if a part is still missing.
 const REFRESH: Duration = Duration::from_secs(20);
+/// Sooner, if none was found: it may be about to be published.
+const REFRESH_NONE: Duration = Duration::from_secs(4);
+/// Published: owners that are asked for a block before the provider is.
+const OWNERS: u8 = 2;
+/// Published: nothing is said of owners that are silent; TCP tells after so
+/// long, and the block is an emergency before.
+const SILENCE: Duration = Duration::from_secs(30);
 /// A source that was not used for this long is forgotten.
 const FORGET: Duration = Duration::from_secs(120);
 /// A connection that was not used for this long is closed.
@@ -77,6 +85,8 @@ struct Part {
     wanted: Time,
     tries: SmallVec<[Try; 4]>,
     class: Class,
+    /// Peers that were asked.
+    peers: u8,
     /// The provider has none of it before this block.
     never: Option<Seq>,
 }
@@ -111,6 +121,17 @@ pub(crate) enum Ask {
 /// What to do, in order.
 pub(crate) type Asks = SmallVec<[Ask; 8]>;
 
+/// By which rules a part is fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// Several sources at once; the provider when it is urgent.
+    Hedged,
+    /// The same in no hurry at all; the provider when there is nobody else.
+    Calm,
+    /// As published.
+    Published,
+}
+
 /// What a plan is made from.
 pub(crate) struct View<'a> {
     pub(crate) channel: &'a Channel,
@@ -122,6 +143,7 @@ pub(crate) struct View<'a> {
     /// How long before it is due a block is fetched from the provider.
     pub(crate) emergency: Duration,
     pub(crate) provider: Option<SocketAddr>,
+    pub(crate) manner: Manner,
     /// When a block is due, if it is known.
     pub(crate) due: &'a dyn Fn(Seq) -> Option<Time>,
     /// Partners who hold these blocks in memory.
@@ -179,14 +201,23 @@ impl Fetch {
     ) {
         let file = FileId::of(view.channel, wanted.start).start;
         let owners = self.files.entry(file).or_default();
-        if owners.looked.is_none_or(|(at, _)| now.since(at) > REFRESH) {
+        let refresh = match owners.found.is_empty() {
+            _ if view.manner == Manner::Published => Duration::MAX,
+            true => REFRESH_NONE,
+            false => REFRESH,
+        };
+        if owners.looked.is_none_or(|(at, _)| now.since(at) > refresh) {
             owners.looked = Some((now, false));
             asks.push(Ask::LookUp(file));
         }
         let looked = owners.looked.is_some_and(|(_, over)| over);
         let found = owners.found.clone();
-        self.time_out(now, part);
+        self.time_out(now, part, view.manner);
         let left = (view.due)(wanted.start).map(|due| due.since(now));
+        if view.manner == Manner::Published {
+            let owners = looked.then_some(&found[..]);
+            return self.look_as_published(now, view, part, wanted, rng, asks, owners, left);
+        }
         let pending = || part.tries.iter().filter(|t| t.failed.is_none());
         // What comes first decides when play-out can begin.
         let second = view.channel.blocks_in(Duration::from_secs(1));
@@ -217,9 +248,11 @@ impl Fetch {
         // Only the provider is left.
         let Some(provider) = view.provider else { return };
         let urgent = left.is_none_or(|left| left < view.emergency);
-        let class = if peers().next().is_none() && looked {
+        // Somebody may yet publish it, or have time again.
+        let at_last = looked && (urgent || view.manner == Manner::Calm);
+        let class = if peers().next().is_none() && at_last {
             Class::NoOwner
-        } else if pending().next().is_none() && looked && !peers().any(|p| untried(&p)) {
+        } else if pending().next().is_none() && at_last && !peers().any(|p| untried(&p)) {
             Class::Failed
         } else if urgent && now.since(part.wanted) >= GRACE {
             Class::Emergency
@@ -233,20 +266,77 @@ impl Fetch {
             }
             self.ask(now, part, provider, wanted, asks);
         } else if let Some(next) = part.never.filter(|_| pending().next().is_none()) {
-            // Neither the provider nor anybody else.
-            if wanted.start == view.next && next >= view.end && next < Seq(u64::MAX) {
-                return asks.push(Ask::Leap(next));
-            }
-            asks.push(Ask::GiveUp { first: wanted.start, end: next.min(wanted.end) });
+            asks.push(Self::in_vain(view, wanted, next));
         }
     }
 
+    /// What to do about blocks that neither the provider, who has none before
+    /// `next`, nor anybody else has.
+    fn in_vain(view: &View<'_>, wanted: Range<Seq>, next: Seq) -> Ask {
+        if wanted.start == view.next && next >= view.end && next < Seq(u64::MAX) {
+            return Ask::Leap(next);
+        }
+        Ask::GiveUp { first: wanted.start, end: next.min(wanted.end) }
+    }
+
+    /// The published rules: owners by chance, one after another, and two at
+    /// most; then the provider, and in any case when the block is due soon.
+    #[expect(clippy::too_many_arguments, reason = "the other half of look_at")]
+    fn look_as_published(
+        &mut self,
+        now: Time,
+        view: &View<'_>,
+        part: &mut Part,
+        wanted: Range<Seq>,
+        rng: &mut Rng,
+        asks: &mut Asks,
+        owners: Option<&[SocketAddr]>,
+        left: Option<Duration>,
+    ) {
+        let Some(provider) = view.provider else { return };
+        let urgent = left.is_some_and(|left| left < view.emergency);
+        let from_provider = part.tries.iter().any(|t| t.from == provider);
+        let pending = part.tries.iter().any(|t| t.failed.is_none());
+        if let Some(next) = part.never.filter(|_| !pending) {
+            return asks.push(Self::in_vain(view, wanted, next));
+        }
+        if from_provider || pending && !urgent {
+            return;
+        }
+        let tried = |addr: &SocketAddr| part.tries.iter().any(|t| t.from == *addr);
+        let class = match owners {
+            _ if urgent => Class::Emergency,
+            None => return,
+            Some([]) => Class::NoOwner,
+            Some(owners) => {
+                let is_able = |addr: &&SocketAddr| **addr != provider && !tried(addr);
+                let able: SmallVec<[SocketAddr; 16]> =
+                    owners.iter().filter(is_able).copied().collect();
+                match rng.pick(&able).filter(|_| part.peers < OWNERS) {
+                    Some(addr) => {
+                        part.peers += 1;
+                        return self.ask(now, part, *addr, wanted, asks);
+                    }
+                    None => Class::Failed,
+                }
+            }
+        };
+        if part.class == Class::Peer {
+            part.class = class;
+        }
+        self.ask(now, part, provider, wanted, asks);
+    }
+
     /// Silence is a failure, and a failure is not for ever.
-    fn time_out(&mut self, now: Time, part: &mut Part) {
+    fn time_out(&mut self, now: Time, part: &mut Part, manner: Manner) {
         for t in part.tries.iter_mut().filter(|t| t.failed.is_none()) {
             let Some(source) = self.sources.get_mut(&t.from) else { continue };
-            let silent = now.since(t.at.max(source.heard)) > source.patience();
-            if silent || now.since(t.at) > SLOW {
+            let patience = match manner {
+                Manner::Published => SILENCE,
+                Manner::Hedged | Manner::Calm => source.patience(),
+            };
+            let silent = now.since(t.at.max(source.heard)) > patience;
+            if silent || manner != Manner::Published && now.since(t.at) > SLOW {
                 t.failed = Some(now);
                 source.failed(now);
             }
@@ -411,7 +501,7 @@ impl Fetch {
 
 impl Part {
     fn new(now: Time) -> Self {
-        Self { wanted: now, tries: SmallVec::new(), class: Class::Peer, never: None }
+        Self { wanted: now, tries: SmallVec::new(), class: Class::Peer, peers: 0, never: None }
     }
 
     fn awaits(&self, addr: SocketAddr) -> bool {

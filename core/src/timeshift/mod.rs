@@ -5,3 +5,12 @@ pub(crate) mod fetch;
 pub(crate) mod reel;
 pub(crate) mod serve;
 pub(crate) mod source;
+
+/// What a part of the past is fetched for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Errand {
+    /// To be played.
+    Play,
+    /// To be kept, because replicas are missing.
+    Keep,
+}

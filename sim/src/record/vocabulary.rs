@@ -104,6 +104,7 @@ fields!(Config {
     queue_limit,
     shift_window,
     emergency,
+    hedge,
     cache,
     dht,
     max_links,
@@ -444,6 +445,7 @@ pub(super) mod tests {
                 queue_limit: d(g),
                 shift_window: d(g),
                 emergency: d(g),
+                hedge: bool::arbitrary(g),
                 cache: option(g, cache),
                 dht: option(g, |g| DhtConfig {
                     network: option(g, bytes),

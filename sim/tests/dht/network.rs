@@ -227,6 +227,32 @@ fn a_withdrawn_record_is_found_no_more_and_others_are() {
 }
 
 #[test]
+fn a_withdrawal_reaches_those_who_were_closest_when_the_record_was_stored() {
+    let mut network = Network::of(1, 8);
+    let files: Vec<Key> = (0..8).map(|n| key("file", n)).collect();
+    let records = |network: &Network| -> usize {
+        (0..network.nodes.len()).map(|n| network.dht(n, |dht| dht.records())).sum()
+    };
+    for file in &files {
+        let asked = network.announce(3, *file);
+        assert!(network.stored(asked) >= 6);
+    }
+    assert!(records(&network) >= 56);
+    // Now there are closer ones, the announcer itself is far, and all are still asked.
+    for n in 8..16 {
+        network.add(n, &[addr(0)]);
+    }
+    network.run(secs(120));
+    for file in &files {
+        let command = Command::Announce { key: *file, port: 5_000, life: Duration::ZERO };
+        let asked = network.command(3, command);
+        network.stored(asked);
+    }
+    // Datagrams get lost, one of a hundred.
+    assert!(records(&network) <= 2, "{} records are left", records(&network));
+}
+
+#[test]
 fn a_record_is_found_for_as_long_as_it_lives() {
     let mut network = Network::of(1, 20);
     let life = secs(600);

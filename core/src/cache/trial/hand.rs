@@ -157,6 +157,30 @@ fn a_watcher_is_recruited_when_replicas_are_missing_still() {
 }
 
 #[test]
+fn what_nobody_can_give_is_not_fetched_for_ever() {
+    let file = file_ranked(true, &others(9));
+    let mut c = cache(CacheConfig::default(), 20);
+    c.past(at(0), file);
+    let mut fetches = 0;
+    while let Some(now) = c.deadline() {
+        c.wake(now);
+        while let Some(effect) = c.poll() {
+            match effect {
+                Effect::LookUp { .. } => c.records(now, file, &[]),
+                Effect::Fetch { .. } => {
+                    assert!(c.is_fetching(file));
+                    c.failed(now, file);
+                    fetches += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(now < at(86_400), "it is still at it a day later");
+    }
+    assert_eq!(fetches, 3);
+}
+
+#[test]
 fn a_lookup_made_for_the_player_recruits_too() {
     let mut c = cache(CacheConfig::default(), 5);
     c.records(at(0), file(10, 1), &others(10));

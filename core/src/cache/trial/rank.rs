@@ -53,6 +53,27 @@ fn p36_all_publish_at_once_and_a_minute_later_there_are_exactly_r() {
 }
 
 #[test]
+fn what_was_fetched_is_counted_before_it_is_published() {
+    let file = File { start: 10, key: [1; 20] };
+    for (fetched, next) in [
+        (false, Effect::Announce { file, life: minutes(30) }),
+        (true, Effect::LookUp { file, want_token: true }),
+    ] {
+        let mut cache = Cache::new(default(), Rng::new([1; 32])).unwrap();
+        let now = Time::from_secs(1_000);
+        cache.set_self(now, ([10, 0, 0, 1], 7_000).into());
+        cache.set_population(viewers(5));
+        if fetched {
+            cache.fetched(now, file, BYTES);
+        } else {
+            cache.completed(now, file, BYTES);
+        }
+        assert_eq!(cache.poll(), Some(Effect::Keep { file }));
+        assert_eq!(cache.poll(), Some(next));
+    }
+}
+
+#[test]
 fn p37_with_the_viewers_misjudged_twofold_r_publish_or_all_candidates_do() {
     for n in [48, 1_000] {
         for (believed, known) in [(n / 2, true), (n * 5 / 4, true), (n * 2, true), (n * 2, false)] {
