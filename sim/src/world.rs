@@ -16,7 +16,7 @@ use crate::faults::Cut;
 use crate::hash::Fnv;
 use crate::net::Net;
 use crate::node::{Life, Node, NodeIx, Traffic};
-use crate::queue::{Kind, Queue};
+use crate::queue::{Keeping, Kind, Queue};
 
 /// When a world begins unless told otherwise: midnight UTC, 1 January 2026.
 pub const START: Time = Time::from_secs(1_767_225_600);
@@ -53,7 +53,7 @@ pub struct World {
     pub(crate) start: Time,
     pub(crate) now: Time,
     pub(crate) net: Net,
-    pub(crate) queue: Queue,
+    pub(crate) queue: Queue<Kind>,
     pub(crate) nodes: Vec<Node>,
     /// The latest node at each address.
     pub(crate) at: BTreeMap<SocketAddr, NodeIx>,
@@ -84,7 +84,7 @@ impl World {
             start,
             now: start,
             net,
-            queue: Queue::default(),
+            queue: Queue::new(Keeping::default(), start),
             nodes: Vec::new(),
             at: BTreeMap::new(),
             conns: Slab::new(),
@@ -97,6 +97,14 @@ impl World {
             events: 0,
             stepped: None,
         }
+    }
+
+    /// The same with another way to keep what will happen: all is as before.
+    #[must_use]
+    pub fn keeping(mut self, keeping: Keeping) -> Self {
+        assert_eq!(self.queue.len(), 0, "nothing waits yet");
+        self.queue = Queue::new(keeping, self.now);
+        self
     }
 
     /// Adds a node: `machine` listens on `addr`, stands at `site` (a row of
