@@ -6,7 +6,7 @@ mod common;
 use bytes::Bytes;
 use eddy_core::wire::frame::Incoming;
 use eddy_core::wire::message::{Message, Purpose, Reason, TimeShiftRequest};
-use eddy_core::{Command, LinkId, Position, Seq, Time};
+use eddy_core::{Command, LinkId, Phase, Position, Seq, Time};
 use eddy_sim::NodeIx;
 use eddy_sim::hand::words::{Ears, frame, hello};
 
@@ -56,6 +56,7 @@ fn a_moment_before_the_beginning_is_the_beginning() {
     it.run(SECOND * 15);
     let blocks = it.assert_whole(late, live);
     assert!(blocks >= 8 * 25, "{blocks} blocks in 15 s, {:?}", it.stats(late));
+    assert_eq!(it.stats(late).lost, 0, "what was never made is not lost");
     // However long before: that costs no more.
     it.world.command(live, Command::Seek(Position::At(Time::from_secs(1))));
     it.run(SECOND * 10);
@@ -125,6 +126,8 @@ fn a_leap_takes_the_place_of_the_one_before() {
         last.plus(14 * 25) <= first && last.plus(17 * 25) >= first,
         "{last:?} beside {first:?}"
     );
+    // What is in memory plays at once, and the viewer says so.
+    assert_eq!(it.phase(live[1]), Phase::Playing);
 }
 
 #[test]
@@ -279,6 +282,12 @@ fn a_channel_off_the_air_has_its_past_as_long_as_somebody_is_there() {
     it.run(SECOND * 20);
     let blocks = it.assert_whole(late, live[0]);
     assert!(blocks >= 18 * 25, "{blocks} blocks in 20 s");
+    // Before the beginning is the beginning, though no provider says so.
+    let early = it.viewer(Position::Ago(SECOND * 3_600));
+    it.run(SECOND * 20);
+    let blocks = it.assert_whole(early, live[0]);
+    assert!(blocks >= 8 * 25, "{blocks} blocks in 20 s");
+    it.world.command(early, Command::Leave);
     // Of the live viewers one has begun anew: it has files, and no stream.
     let keeper = it.restart(live[0]);
     it.run(SECOND * 5);
@@ -286,7 +295,7 @@ fn a_channel_off_the_air_has_its_past_as_long_as_somebody_is_there() {
         it.world.command(*ix, Command::Leave);
     }
     it.run(SECOND * 5);
-    let last = it.viewer(Position::Ago(SECOND * 100));
+    let last = it.viewer(Position::Ago(SECOND * 120));
     it.run(SECOND * 20);
     let blocks = it.assert_whole(last, live[0]);
     assert!(blocks >= 16 * 25, "{blocks} blocks in 20 s");

@@ -83,8 +83,8 @@ impl Node {
                         Errand::Keep => self.past_begins(to),
                     };
                 }
-                Ask::GiveUp { first, end } => match errand {
-                    Errand::Play => self.give_up_past(first, end),
+                Ask::GiveUp { first, end, void } => match errand {
+                    Errand::Play => self.give_up_past(first, end, void),
                     Errand::Keep => return self.end_task(),
                 },
                 Ask::Close(addr) => {

@@ -189,12 +189,14 @@ impl Node {
             channel,
             buffer,
             next,
+            fresh: false,
             end: next.plus(channel.blocks_in(AHEAD)).min(over),
             emergency: Duration::ZERO,
             provider,
             manner: Manner::Calm,
             due: &|_| Some(Time::LAST),
             partners: &|_, _| SmallVec::new(),
+            others: &SmallVec::new,
         };
         act(fetch, &view)
     }

@@ -146,10 +146,10 @@ impl Node {
         };
         stream.playout = Playout::new(&self.config);
         self.timers.disarm(Timer::Playout);
+        self.phase(Phase::Buffering);
         for block in held {
             self.take_past(block);
         }
-        self.phase(Phase::Buffering);
         self.rewind_tick();
     }
 
@@ -268,12 +268,16 @@ impl Node {
             channel,
             buffer,
             next: reel.next(),
+            fresh: reel.is_fresh(),
             end,
             emergency: self.config.emergency,
             provider,
             manner: if self.config.hedge { Manner::Hedged } else { Manner::Published },
             due: &|seq| reel.due(channel, seq),
             partners: &in_memory,
+            others: &|| {
+                partners.iter().filter(|p| !p.member.provider).map(|p| p.member.addr).collect()
+            },
         };
         act(fetch, &view)
     }
@@ -285,9 +289,12 @@ impl Node {
         self.leap(ticket, to);
     }
 
-    /// These blocks can't be had.
-    pub(super) fn give_up_past(&mut self, first: Seq, end: Seq) {
+    /// These blocks can't be had; with `void` they were never made.
+    pub(super) fn give_up_past(&mut self, first: Seq, end: Seq, void: bool) {
         if let Some(rewind) = self.stream.as_mut().and_then(|s| s.rewind.as_mut()) {
+            if void {
+                rewind.reel.void(end);
+            }
             (first.0..end.0).for_each(|seq| rewind.quest.buffer.give_up(Seq(seq)));
         }
         self.reel();

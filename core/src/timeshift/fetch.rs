@@ -89,6 +89,8 @@ struct Part {
     peers: u8,
     /// The provider has none of it before this block.
     never: Option<Seq>,
+    /// The earliest block after it that a peer who does not have it has.
+    hint: Option<Seq>,
 }
 
 /// Who has a file.
@@ -112,8 +114,8 @@ pub(crate) enum Ask {
     Request { of: SocketAddr, first: Seq, end: Seq },
     /// Nobody has anything of the window; this is the first block that somebody has.
     Leap(Seq),
-    /// These blocks were never made, or nobody has them any more.
-    GiveUp { first: Seq, end: Seq },
+    /// Nobody has these blocks any more; with `void` they were never made.
+    GiveUp { first: Seq, end: Seq, void: bool },
     /// The connection to a source is not used any more.
     Close(SocketAddr),
 }
@@ -138,6 +140,8 @@ pub(crate) struct View<'a> {
     pub(crate) buffer: &'a BlockBuffer,
     /// The next block for the player.
     pub(crate) next: Seq,
+    /// The player was given nothing yet: it may as well begin elsewhere.
+    pub(crate) fresh: bool,
     /// The first block that is not wanted yet.
     pub(crate) end: Seq,
     /// How long before it is due a block is fetched from the provider.
@@ -148,6 +152,8 @@ pub(crate) struct View<'a> {
     pub(crate) due: &'a dyn Fn(Seq) -> Option<Time>,
     /// Partners who hold these blocks in memory.
     pub(crate) partners: &'a dyn Fn(Seq, Seq) -> SmallVec<[SocketAddr; 8]>,
+    /// Partners who may have anything on their disks.
+    pub(crate) others: &'a dyn Fn() -> SmallVec<[SocketAddr; 8]>,
 }
 
 /// The fetching side of a viewer in the past.
@@ -226,7 +232,12 @@ impl Fetch {
         if pending().next().is_some() && !hedge {
             return;
         }
-        let partners = (view.partners)(wanted.start, wanted.end);
+        let mut partners = (view.partners)(wanted.start, wanted.end);
+        let known = !partners.is_empty() || !found.is_empty();
+        if looked && !known {
+            // Nobody is known to have it: somebody may, without having said so.
+            partners = (view.others)();
+        }
         let is_peer = |addr: &&SocketAddr| Some(**addr) != view.provider;
         let peers = || partners.iter().chain(&found).filter(is_peer);
         let untried = |addr: &&SocketAddr| part.tries.iter().all(|t| t.from != **addr);
@@ -246,13 +257,22 @@ impl Fetch {
             return self.ask(now, part, addr, wanted, asks);
         }
         // Only the provider is left.
+        let nobody = looked && pending().next().is_none() && !peers().any(|p| untried(&p));
+        let failing = |p: SocketAddr| {
+            self.sources.get(&p).is_some_and(Source::has_failed) && now.since(part.wanted) >= SLOW
+        };
+        if nobody && view.provider.is_none_or(failing) {
+            // It is away: then the peers' word counts.
+            let vain = part.hint.map(|next| Self::in_vain(view, wanted, next, false));
+            return asks.extend(vain);
+        }
         let Some(provider) = view.provider else { return };
         let urgent = left.is_none_or(|left| left < view.emergency);
         // Somebody may yet publish it, or have time again.
         let at_last = looked && (urgent || view.manner == Manner::Calm);
-        let class = if peers().next().is_none() && at_last {
+        let class = if !known && at_last && nobody {
             Class::NoOwner
-        } else if pending().next().is_none() && at_last && !peers().any(|p| untried(&p)) {
+        } else if at_last && nobody {
             Class::Failed
         } else if urgent && now.since(part.wanted) >= GRACE {
             Class::Emergency
@@ -266,17 +286,18 @@ impl Fetch {
             }
             self.ask(now, part, provider, wanted, asks);
         } else if let Some(next) = part.never.filter(|_| pending().next().is_none()) {
-            asks.push(Self::in_vain(view, wanted, next));
+            asks.push(Self::in_vain(view, wanted, next, true));
         }
     }
 
-    /// What to do about blocks that neither the provider, who has none before
-    /// `next`, nor anybody else has.
-    fn in_vain(view: &View<'_>, wanted: Range<Seq>, next: Seq) -> Ask {
-        if wanted.start == view.next && next >= view.end && next < Seq(u64::MAX) {
+    /// What to do about blocks before `next` that nobody has; with `void` the
+    /// provider says so, who keeps all that was made.
+    fn in_vain(view: &View<'_>, wanted: Range<Seq>, next: Seq, void: bool) -> Ask {
+        let is_gap = next >= view.end || view.fresh;
+        if wanted.start == view.next && is_gap && next < Seq(u64::MAX) {
             return Ask::Leap(next);
         }
-        Ask::GiveUp { first: wanted.start, end: next.min(wanted.end) }
+        Ask::GiveUp { first: wanted.start, end: next.min(wanted.end), void }
     }
 
     /// The published rules: owners by chance, one after another, and two at
@@ -298,7 +319,7 @@ impl Fetch {
         let from_provider = part.tries.iter().any(|t| t.from == provider);
         let pending = part.tries.iter().any(|t| t.failed.is_none());
         if let Some(next) = part.never.filter(|_| !pending) {
-            return asks.push(Self::in_vain(view, wanted, next));
+            return asks.push(Self::in_vain(view, wanted, next, true));
         }
         if from_provider || pending && !urgent {
             return;
@@ -450,8 +471,11 @@ impl Fetch {
         for t in part.tries.iter_mut().filter(|t| t.from == from) {
             t.failed.get_or_insert(now);
         }
-        if provider == Some(from) && !busy {
-            part.never = Some(refused.next.unwrap_or(Seq(u64::MAX)));
+        match refused.next {
+            _ if busy => {}
+            next if provider == Some(from) => part.never = Some(next.unwrap_or(Seq(u64::MAX))),
+            Some(next) => part.hint = Some(part.hint.map_or(next, |hint| hint.min(next))),
+            None => {}
         }
     }
 
@@ -501,7 +525,8 @@ impl Fetch {
 
 impl Part {
     fn new(now: Time) -> Self {
-        Self { wanted: now, tries: SmallVec::new(), class: Class::Peer, peers: 0, never: None }
+        let (tries, class) = (SmallVec::new(), Class::Peer);
+        Self { wanted: now, tries, class, peers: 0, never: None, hint: None }
     }
 
     fn awaits(&self, addr: SocketAddr) -> bool {

@@ -28,6 +28,10 @@ enum State {
 #[derive(Debug)]
 pub(crate) struct Reel {
     next: Seq,
+    /// Whether nothing was handed over yet.
+    fresh: bool,
+    /// What is missing before this was never made.
+    void: Seq,
     state: State,
     start_buffer: Duration,
     give_up: Duration,
@@ -37,12 +41,23 @@ impl Reel {
     /// Plays from `next` on, once there is enough.
     pub(crate) fn new(config: &Config, next: Seq) -> Self {
         let Config { start_buffer, give_up, .. } = *config;
-        Self { next, state: State::Buffering, start_buffer, give_up }
+        let (fresh, void, state) = (true, Seq(0), State::Buffering);
+        Self { next, fresh, void, state, start_buffer, give_up }
     }
 
     /// The next block to play.
     pub(crate) fn next(&self) -> Seq {
         self.next
+    }
+
+    /// Whether nothing was handed over yet.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// What is missing before `end` was never made: it is not lost.
+    pub(crate) fn void(&mut self, end: Seq) {
+        self.void = self.void.max(end);
     }
 
     /// Stands still until [`play`](Self::play).
@@ -112,6 +127,7 @@ impl Reel {
                 stats.on_time += 1;
                 stats.payload += payload.len() as u64;
                 self.next = next.plus(1);
+                self.fresh = false;
                 let slot = channel.slot_start(next);
                 Step::Deliver(Delivery { seq: next, due: Some(due), slot, payload })
             }
@@ -136,7 +152,7 @@ impl Reel {
     /// Leaves out what will not come. Its time is left out with it: nobody
     /// wants to watch a gap.
     fn skip_to(&mut self, until: Seq, channel: &Channel, stats: &mut Stats) -> Step {
-        let gone = until.0.saturating_sub(self.next.0);
+        let gone = until.0.saturating_sub(self.next.max(self.void).0);
         stats.due += gone;
         stats.lost += gone;
         stats.shift.lost += gone;

@@ -51,6 +51,11 @@ impl Source {
         self.not_before <= now
     }
 
+    /// Whether it was silent, or could not be reached, when it was last asked.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failures > 0
+    }
+
     /// How long to wait for it before it counts as silent.
     pub(crate) fn patience(&self) -> Duration {
         (self.delay * 4).clamp(Duration::from_millis(400), Duration::from_secs(2))

@@ -15,7 +15,7 @@ use eddy_core::rng::node_seed;
 use eddy_core::stats::Stats;
 use eddy_core::stream::channel::{Channel, ChannelSpec, Name};
 use eddy_core::stream::sign::{Signer, Verifier};
-use eddy_core::{Command, Delivery, Fault, Join, Notice, Position, Seq, Time};
+use eddy_core::{Command, Delivery, Fault, Join, Notice, Phase, Position, Seq, Time};
 use eddy_sim::{Disk, Net, NodeIx, Observer, Rtt, START, World};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -26,6 +26,7 @@ pub(crate) struct Seen {
     blocks: BTreeMap<NodeIx, Vec<(Seq, Bytes)>>,
     stats: BTreeMap<NodeIx, Stats>,
     faults: BTreeMap<NodeIx, Vec<Fault>>,
+    phases: BTreeMap<NodeIx, Phase>,
 }
 
 impl Observer for Seen {
@@ -36,6 +37,9 @@ impl Observer for Seen {
     fn notified(&mut self, _: Time, ix: NodeIx, notice: &Notice) {
         if let Notice::Stats(stats) = notice {
             self.stats.insert(ix, (**stats).clone());
+        }
+        if let Notice::Phase(phase) = notice {
+            self.phases.insert(ix, *phase);
         }
         if let Notice::Fault { fault, .. } = notice {
             self.faults.entry(ix).or_default().push(*fault);
@@ -178,6 +182,11 @@ impl Channels {
     /// What a node had to complain of.
     pub(crate) fn faults(&self, ix: NodeIx) -> &[Fault] {
         self.seen.faults.get(&ix).map_or(&[], |faults| faults)
+    }
+
+    /// Where a viewer said last that it stands.
+    pub(crate) fn phase(&self, ix: NodeIx) -> Phase {
+        self.seen.phases[&ix]
     }
 
     pub(crate) fn stats(&self, ix: NodeIx) -> &Stats {
