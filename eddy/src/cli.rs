@@ -210,8 +210,8 @@ pub struct ProviderOptions {
     /// [default: false]
     #[arg(long = "loop", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false", hide_possible_values = true)]
     pub r#loop: Option<bool>,
-    /// Keep so much of what was sent, for viewers who rewind: 24h, 90m, 0 for
-    /// nothing [default: 1h]
+    /// Keep so much of what was sent, for viewers who rewind: 24h, 90m, at least
+    /// 1m, or 0 for nothing [default: 1h]
     #[arg(long, value_name = "SPAN")]
     pub keep: Option<Span>,
     /// Folder for what is kept [default: $XDG_CACHE_HOME/eddy/provider, else
@@ -308,7 +308,7 @@ pub struct FilesOptions {
     #[arg(long, value_name = "NAME", value_parser = Name::new)]
     #[serde(deserialize_with = "some_name")]
     pub channel: Option<Name>,
-    /// How much of the past to look at: 90s, 10m, 2h [default: 5m]
+    /// How much of the past to look at: 90s, 10m, 2h, at most 24h [default: 5m]
     #[arg(long, value_name = "SPAN")]
     pub last: Option<Span>,
 }

@@ -33,7 +33,7 @@ impl FromStr for Span {
     type Err = UnitError;
 
     fn from_str(s: &str) -> Result<Self, UnitError> {
-        let fault = UnitError::new("give a span of time, at most 366 days: 90s, 5m, 1h30m or 2d");
+        let fault = UnitError::new("give a span of time, 0 to 366 days: 90s, 5m, 1h30m or 2d");
         let span = signed(s).ok_or(fault)?;
         match Duration::try_from(span) {
             Ok(span) if span <= LONGEST => Ok(Self(span)),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use eddy_core::config::PlayoutDelay;
 use eddy_core::stream::channel::{MAX_BLOCK, MAX_SUB_STREAMS, MIN_BLOCK};
 use serde::Deserializer;
-use serde::de::{Error as _, Visitor};
+use serde::de::{Error as _, MapAccess, Visitor};
 
 /// A rate, in bits per second: `500k`, `2M`, `1.5Mbit`, `800000`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -325,7 +325,7 @@ where
 
 struct Text<T>(PhantomData<T>);
 
-impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Text<T> {
+impl<'de, T: FromStr<Err: fmt::Display>> Visitor<'de> for Text<T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -346,6 +346,11 @@ impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Text<T> {
 
     fn visit_f64<E: serde::de::Error>(self, n: f64) -> Result<T, E> {
         self.visit_str(&n.to_string())
+    }
+
+    /// TOML has dates and times of its own.
+    fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<T, A::Error> {
+        Err(A::Error::custom("put it in quotes"))
     }
 }
 

@@ -52,6 +52,8 @@ pub(super) struct Keeper {
     /// The last lookup for each file, whose tokens may still be good.
     looked: BTreeMap<File, OpId>,
     id: ChannelId,
+    /// The user knows that files are larger than the quota.
+    warned: bool,
 }
 
 /// How many blocks of each file came in.
@@ -84,6 +86,7 @@ impl Keeper {
             misses: BTreeMap::new(),
             looked: BTreeMap::new(),
             id,
+            warned: false,
         })
     }
 
@@ -346,6 +349,7 @@ impl Node {
                     self.actions.push_back(Action::Disk(DiskRequest::Delete { file }));
                 }
             }
+            Effect::TooLarge { .. } if core::mem::replace(&mut keeper.warned, true) => {}
             Effect::TooLarge { bytes, quota, .. } => {
                 self.notify(Notice::Warning(Warning::SmallQuota { file: bytes, quota }));
             }

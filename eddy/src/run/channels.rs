@@ -31,31 +31,18 @@ pub fn channels(
     // Nobody calls one who only asks: the port for others stays free.
     let anywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into();
     let ground = Ground::bind(global.runtime, &anywhere)?;
-    let (tell, told) = channel();
-    watched(ui, tell.clone(), || {
-        let found = ask(global, ground, servers, &own.bootstrap, tell, &told)?;
-        show(&found, &own.bootstrap, ui);
-        Ok(ExitCode::SUCCESS)
-    })
-}
-
-/// Asks bootstrap servers for the channels that there are.
-pub(super) fn ask(
-    global: &GlobalSettings,
-    ground: Ground,
-    servers: Vec<SocketAddr>,
-    named: &Hosts,
-    tell: impl Fn(Told) + Clone + Send + 'static,
-    told: &Receiver<Told>,
-) -> Result<Vec<ChannelSummary>, RunError> {
     let config = Config { dht: None, ..global.config.clone() };
     let node = Node::viewer(config, seed()?, ground.clock.now())?;
-    let running = Running::start(ground, node, Quiet(tell.clone()), tell)?;
-    running.command(FIRST, Command::List { bootstrap: servers });
-    let answer = answer(told, named);
-    running.leave(told);
-    running.stop();
-    answer
+    let (tell, told) = channel();
+    watched(ui, tell.clone(), || {
+        let running = Running::start(ground, node, Quiet(tell.clone()), tell)?;
+        running.command(FIRST, Command::List { bootstrap: servers });
+        let answer = answer(&told, &own.bootstrap);
+        running.leave(&told);
+        running.stop();
+        show(&answer?, &own.bootstrap, ui);
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
 fn answer(told: &Receiver<Told>, asked: &Hosts) -> Result<Vec<ChannelSummary>, RunError> {

@@ -7,17 +7,20 @@ use std::process::ExitCode;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
+use eddy_core::config::Config;
 use eddy_core::dht::node::DhtNode;
 use eddy_core::dht::{DhtConfig, Key};
+use eddy_core::node::Node;
 use eddy_core::stream::channel::Channel;
 use eddy_core::stream::file::{FileId, FileName};
-use eddy_core::{Answer, Command, Host, Notice, Ticket, Time};
+use eddy_core::{Answer, Command, Host, Join, Notice, Position, Refusal, Ticket, Time};
 use serde::Serialize;
 
 use crate::moment::{Clock, span_text};
 use crate::run::RunError;
-use crate::run::channels::{ask, list};
-use crate::run::node::{Answers, Ground, Running, Told, channel, seed};
+use crate::run::channels::list;
+use crate::run::log::refusal_text;
+use crate::run::node::{Answers, FIRST, Ground, Quiet, Running, Told, channel, seed};
 use crate::run::signals::watched;
 use crate::settings::{FilesSettings, GlobalSettings};
 use crate::ui::{Mode, Ui};
@@ -38,13 +41,7 @@ pub fn files(global: &GlobalSettings, own: &FilesSettings, ui: &Ui) -> Result<Ex
     let anywhere: HostPort = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into();
     let (tell, told) = channel();
     watched(ui, tell.clone(), || {
-        let ground = Ground::bind(global.runtime, &anywhere)?;
-        let channels = ask(global, ground, servers.clone(), &own.bootstrap, tell.clone(), &told)?;
-        let mut found = channels.into_iter().map(|summary| summary.channel);
-        let found =
-            found.find(|c| *c.name() == own.channel && own.key.is_none_or(|key| key == c.key()));
-        let Some(of) = found else { return Err(missing(own)) };
-
+        let of = find(global, own, &anywhere, tell.clone(), &told)?;
         let ground = Ground::bind(global.runtime, &anywhere)?;
         let network = global.config.dht.and_then(|dht| dht.network);
         let config = DhtConfig { network, read_only: true, ..DhtConfig::default() };
@@ -53,9 +50,63 @@ pub fn files(global: &GlobalSettings, own: &FilesSettings, ui: &Ui) -> Result<Ex
         let running = Running::start(ground, node, Answers(tell.clone()), tell)?;
         let owners = look_up(&of, starts(&of, now, own.last), &running, &told);
         running.stop();
-        show(&of, now, &owners?, ui);
+        let mut owners = owners?;
+        // What nobody has at the far end is from before the channel began.
+        while owners.first_entry().is_some_and(|oldest| oldest.get().is_empty()) {
+            owners.pop_first();
+        }
+        show(&of, now, &owners, ui);
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Looks into the channel, and leaves it again. A list would not do: off the
+/// air, a channel is not listed.
+fn find(
+    global: &GlobalSettings,
+    own: &FilesSettings,
+    anywhere: &HostPort,
+    tell: impl Fn(Told) + Clone + Send + 'static,
+    told: &Receiver<Told>,
+) -> Result<Channel, RunError> {
+    let ground = Ground::bind(global.runtime, anywhere)?;
+    let config = Config { dht: None, ..global.config.clone() };
+    let node = Node::viewer(config, seed()?, ground.clock.now())?;
+    let running = Running::start(ground, node, Quiet(tell.clone()), tell)?;
+    let join = Join {
+        bootstrap: own.bootstrap.resolve()?,
+        channel: own.channel.clone(),
+        key: own.key,
+        known: None,
+        position: Position::Live,
+    };
+    running.command(FIRST, Command::Join(Box::new(join)));
+    let found = loop {
+        match told.recv() {
+            Ok(Told::Notice(_, Notice::Channel(channel))) => break Ok(*channel),
+            Ok(Told::Notice(_, Notice::Ended { ticket: FIRST, result: Err(refusal) })) => {
+                break Err(refused(own, refusal));
+            }
+            Ok(Told::Died(e)) => break Err(e),
+            Ok(Told::Interrupt) | Err(_) => {
+                break Err(RunError::new("interrupted before the answer came", "wait for it"));
+            }
+            Ok(_) => {}
+        }
+    };
+    running.leave(told);
+    running.stop();
+    found
+}
+
+fn refused(own: &FilesSettings, refusal: Refusal) -> RunError {
+    if refusal == Refusal::NoSuchChannel {
+        return missing(own);
+    }
+    RunError::new(
+        format!("{} at {}: {}", own.channel, list(&own.bootstrap), refusal_text(refusal)),
+        "check the address and the link",
+    )
 }
 
 fn missing(own: &FilesSettings) -> RunError {

@@ -177,6 +177,7 @@ fn phase_text(phase: Phase) -> &'static str {
         Phase::Buffering => "blocks come in, filling the buffer",
         Phase::Playing => "playing",
         Phase::Stalled => "a block is late, play-out waits for it",
+        Phase::Paused => "paused",
         _ => "in a new phase",
     }
 }
@@ -217,6 +218,11 @@ fn warning_text(warning: Warning) -> String {
             "no word from the provider: it ended the channel, or lost its network; waiting for it"
                 .into()
         }
+        Warning::SmallQuota { file, quota } => format!(
+            "files of this channel are {:.1} MB, and --quota is {:.1} MB: nothing is kept",
+            file as f64 / 1e6,
+            quota as f64 / 1e6
+        ),
         other => format!("{other:?}"),
     }
 }
@@ -230,6 +236,7 @@ pub(super) fn refusal_text(refusal: Refusal) -> String {
         Refusal::WrongKey => "the channel has another key".into(),
         Refusal::NoBootstrap => "no bootstrap server answered".into(),
         Refusal::Leaving => "the node is leaving".into(),
+        Refusal::NotPossible => "there is nothing to play yet".into(),
         other => format!("{other:?}"),
     }
 }

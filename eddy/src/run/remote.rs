@@ -4,7 +4,7 @@
 mod keys;
 
 use std::fmt;
-use std::io::{self, IsTerminal as _};
+use std::io::{self, BufRead, IsTerminal as _, Read};
 use std::str::FromStr;
 use std::thread;
 
@@ -33,6 +33,8 @@ pub(super) enum Wish {
     Quit,
 }
 
+/// Bytes of the longest command: a channel's name, and some.
+const LONGEST: u64 = 256;
 /// What a line, or a key, may be instead.
 const COMMANDS: &str = "the commands are pause, play, seek -30s (or +1m, 10:15:00, \
                         2026-11-22T10:15:00Z), live, switch NAME and quit";
@@ -91,13 +93,35 @@ fn read(work: impl FnOnce() + Send + 'static) {
 }
 
 fn lines(tell: &impl Fn(Told)) {
-    for line in io::stdin().lines().map_while(Result::ok) {
+    let mut input = io::stdin().lock();
+    while let Ok(Some(line)) = line(&mut input) {
         match line.parse() {
             Ok(wish) => tell(Told::Wish(wish)),
             Err(_) if line.trim().is_empty() => {}
             Err(unknown) => warn!("{unknown}"),
         }
     }
+}
+
+/// The next line, cut where it is too long for any command; `None` at the end.
+fn line(input: &mut impl BufRead) -> io::Result<Option<String>> {
+    let mut bytes = Vec::new();
+    if Read::take(&mut *input, LONGEST).read_until(b'\n', &mut bytes)? == 0 {
+        return Ok(None);
+    }
+    while bytes.last() != Some(&b'\n') {
+        let rest = input.fill_buf()?;
+        let end = rest.iter().position(|byte| *byte == b'\n');
+        let length = rest.len();
+        if length == 0 {
+            break;
+        }
+        input.consume(end.map_or(length, |end| end + 1));
+        if end.is_some() {
+            break;
+        }
+    }
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 #[cfg(test)]
@@ -120,6 +144,19 @@ mod tests {
         assert_eq!(wish("live"), Some(Wish::Seek(Position::Live)));
         assert_eq!(wish("switch News 24"), Some(Wish::Switch(Name::new("News 24").unwrap())));
         assert_eq!(wish("quit"), Some(Wish::Quit));
+    }
+
+    #[test]
+    fn a_line_too_long_or_not_text_costs_itself_and_no_other() {
+        let mut all = vec![b'x'; 10_000_000];
+        all.extend(b"\n\xff\xfe\0abc\npause\r\nlive");
+        let mut input = &all[..];
+        let mut next = || line(&mut input).unwrap();
+        assert_eq!(next().unwrap().len(), LONGEST as usize);
+        assert!(next().unwrap().parse::<Wish>().is_err());
+        assert_eq!(next().unwrap().parse(), Ok(Wish::Pause));
+        assert_eq!(next().unwrap().parse(), Ok(Wish::Seek(Position::Live)));
+        assert_eq!(next(), None);
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! Ctrl-C and SIGTERM: the first one asks, the second one insists.
+//! Ctrl-C, SIGTERM and the end of the terminal: the first one asks, the second
+//! one insists.
 
 use std::process;
 use std::thread;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
 use crate::run::RunError;
@@ -20,7 +21,7 @@ pub(super) fn watched<T>(
     tell: impl Fn(Told) + Send,
     work: impl FnOnce() -> Result<T, RunError>,
 ) -> Result<T, RunError> {
-    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|e| {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|e| {
         RunError::new(format!("cannot watch for Ctrl-C: {e}"), "close other programs")
     })?;
     let watch = Watch(signals.handle());

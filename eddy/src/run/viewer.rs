@@ -9,17 +9,19 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use eddy_core::config::{Config, PlayoutDelay};
+use eddy_core::stats::Stats;
 use eddy_core::stream::channel::{Channel, Name};
 use eddy_core::stream::sign::PublicKey;
 use eddy_core::wire::message::Member;
 use eddy_core::{
     Command, Delivery, DiskRequest, Host, Join, Notice, Phase, Position, Refusal, Ticket, Time,
 };
-use eddy_runtime_mio::Clock;
+use eddy_runtime_mio::Clock as NodeClock;
 use eddy_sim::record::{Header, NodeKind};
 use tracing::{info, warn};
 
 use crate::cli;
+use crate::moment::{Clock, span_text};
 use crate::output::Playout;
 use crate::run::channels::list;
 use crate::run::disk::{self, Keeper, Slot};
@@ -37,6 +39,8 @@ use crate::ui::line::Progress;
 
 /// The ticket of the user's first wish.
 const WISHES: Ticket = Ticket(FIRST.0 + 1);
+/// A leap that ends so near was no surprise: files are as long, or shorter.
+const NEAR: Duration = Duration::from_secs(20);
 /// How long the output has at the end for what waits.
 const LAST_PACKETS: Duration = Duration::from_secs(2);
 /// How long the player may stop reading, however soon blocks are given up.
@@ -81,6 +85,8 @@ pub fn viewer(
             channel: None,
             phase: Phase::Joining,
             asked: BTreeMap::new(),
+            goal: Goal::of(own.position, None),
+            position: None,
             next: WISHES,
             log: Log::of("viewer"),
         };
@@ -123,7 +129,7 @@ fn config(own: &ViewerSettings) -> Config {
     config
 }
 
-fn playout(own: &ViewerSettings, clock: Clock) -> Result<Playout, RunError> {
+fn playout(own: &ViewerSettings, clock: NodeClock) -> Result<Playout, RunError> {
     let outlet = own.output.open()?;
     let start = match own.start {
         cli::Start::Pat => Start::clean(),
@@ -183,6 +189,32 @@ impl<T: Fn(Told)> Host for Player<T> {
     }
 }
 
+/// A moment of the past that the user wants to see.
+#[derive(Clone, Copy)]
+enum Goal {
+    At(Time),
+    Ago(Duration),
+}
+
+impl Goal {
+    /// What a leap from `here` aims at; `None` if that is the live edge, or not known.
+    fn of(to: Position, here: Option<Time>) -> Option<Self> {
+        match to {
+            Position::At(at) => Some(Self::At(at)),
+            Position::Ago(ago) => Some(Self::Ago(ago)),
+            Position::By(by) => here.map(|here| Self::At(here.offset(by))),
+            _ => None,
+        }
+    }
+
+    fn is_reached(self, at: Time, behind: Duration) -> bool {
+        match self {
+            Self::At(goal) => at.diff_micros(goal).unsigned_abs() <= NEAR.as_micros() as u64,
+            Self::Ago(goal) => goal.abs_diff(behind) <= NEAR,
+        }
+    }
+}
+
 /// What the viewer's command knows while it follows its node.
 struct Watching<'a> {
     own: &'a ViewerSettings,
@@ -194,6 +226,10 @@ struct Watching<'a> {
     phase: Phase,
     /// What the user wanted, and was not done yet.
     asked: BTreeMap<Ticket, Wish>,
+    /// The moment that was to be played, until it is known what is.
+    goal: Option<Goal>,
+    /// The moment that is played.
+    position: Option<Time>,
     next: Ticket,
     log: Log,
 }
@@ -211,6 +247,9 @@ impl Watching<'_> {
                 Told::Wish(Wish::Quit) => return Ok(()),
                 Told::Wish(wish) => match self.command(&wish) {
                     Ok(command) => {
+                        if let Command::Seek(to) = command {
+                            self.goal = Goal::of(to, self.position);
+                        }
                         self.asked.insert(self.next, wish);
                         running.command(self.next, command);
                         self.next.0 += 1;
@@ -218,8 +257,10 @@ impl Watching<'_> {
                     Err(e) => warn!(hint = e.hint, "{e}"),
                 },
                 Told::Notice(now, Notice::Stats(stats)) => {
-                    progress.viewer(now, self.phase, &stats);
+                    let channel = self.channel.as_ref().map(Channel::name);
+                    progress.viewer(now, channel, self.phase, &stats);
                     self.log.faults(now);
+                    self.look_where_it_is(&stats);
                 }
                 // A switch took its place.
                 Told::Notice(
@@ -259,6 +300,19 @@ impl Watching<'_> {
         })
     }
 
+    /// Says so if there was nothing of the moment that was to be played.
+    fn look_where_it_is(&mut self, stats: &Stats) {
+        self.position = stats.position;
+        let (Phase::Playing, Some(at), Some(behind)) = (self.phase, stats.position, stats.behind)
+        else {
+            return;
+        };
+        if self.goal.take().is_some_and(|goal| !goal.is_reached(at, behind)) {
+            let behind = span_text(behind);
+            info!("that moment is not to be had: playing from {}, {behind} ago", Clock(at));
+        }
+    }
+
     /// A wish came true, or did not.
     fn ended(&mut self, ticket: Ticket, refusal: Option<Refusal>) {
         let Some(wish) = self.asked.remove(&ticket) else { return };
@@ -267,7 +321,7 @@ impl Watching<'_> {
             (_, None | Some(Refusal::Replaced | Refusal::Leaving)) => {}
             (Wish::Switch(to), Some(refusal)) => {
                 let e = self.refused(&to, false, refusal);
-                warn!(hint = e.hint, "{e}");
+                warn!("{e}; staying in this one");
             }
             (_, Some(refusal)) => warn!("not now: {}", refusal_text(refusal)),
         }

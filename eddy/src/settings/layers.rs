@@ -100,7 +100,17 @@ impl FilesOptions {
             bootstrap: self.bootstrap.ok_or_else(|| missing("--bootstrap HOST:PORT", LINK))?,
             channel: self.channel.ok_or_else(|| missing("--channel NAME", LINK))?,
             key: self.url.and_then(|url| url.key),
-            last: self.last.map_or(Duration::from_secs(300), |Span(last)| last),
+            last: match self.last {
+                None => Duration::from_secs(300),
+                Some(Span(last)) if last <= DAY => last,
+                Some(_) => {
+                    return Err(UsageError {
+                        what: "--last: each file of the past is asked for, and that is too many"
+                            .into(),
+                        hint: "give at most 24h".into(),
+                    });
+                }
+            },
         })
     }
 }
@@ -228,9 +238,14 @@ impl ProviderOptions {
         let mut config = global.config.clone().for_provider();
         let keep = self.keep.map_or(KEEP, |Span(keep)| keep);
         let cache = folder(self.cache, cache).filter(|_| !keep.is_zero());
+        if (1..60).contains(&keep.as_secs()) {
+            return Err(UsageError {
+                what: "--keep: less than a minute is not worth a file".into(),
+                hint: "give at least 1m, or 0 to keep nothing".into(),
+            });
+        }
         if cache.is_some() {
-            let least = Duration::from_secs(60);
-            config.cache = Some(CacheConfig::provider(keep.max(least)));
+            config.cache = Some(CacheConfig::provider(keep));
         } else if self.keep.is_some_and(|Span(keep)| !keep.is_zero()) {
             return Err(UsageError {
                 what: "no folder to keep what was sent in: neither XDG_CACHE_HOME nor HOME is set"
@@ -313,6 +328,7 @@ impl SwarmOptions {
     }
 }
 
+const DAY: Duration = Duration::from_secs(86_400);
 /// How much of what it sent a provider keeps unless told otherwise.
 const KEEP: Duration = Duration::from_secs(3_600);
 const LINK: &str = "or give the channel's link, eddy://HOST:PORT/NAME?key=HEX";

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use eddy_core::dht::DhtStats;
 use eddy_core::stats::{Rhythm, Shift, Stats};
+use eddy_core::stream::channel::Name;
 use eddy_core::{Phase, Time};
 use serde::Serialize;
 
@@ -72,12 +73,12 @@ impl<'a> Progress<'a> {
     }
 
     /// Shows a viewer's statistics, once a second.
-    pub fn viewer(&mut self, now: Time, phase: Phase, stats: &Stats) {
+    pub fn viewer(&mut self, now: Time, channel: Option<&Name>, phase: Phase, stats: &Stats) {
         let rates = self.rates(now, stats);
         self.show(
             now,
             |colours| viewer_text(phase, stats, rates, colours),
-            || viewer_json(now, phase, stats, rates),
+            || viewer_json(now, channel, phase, stats, rates),
         );
     }
 
@@ -178,11 +179,18 @@ pub fn dht_text(state: &DhtState) -> String {
 }
 
 /// A viewer's JSON line.
-pub fn viewer_json(now: Time, phase: Phase, stats: &Stats, rates: Rates) -> String {
+pub fn viewer_json(
+    now: Time,
+    channel: Option<&Name>,
+    phase: Phase,
+    stats: &Stats,
+    rates: Rates,
+) -> String {
     #[derive(Serialize)]
-    struct Object {
+    struct Object<'a> {
         kind: &'static str,
         time_us: u64,
+        channel: Option<&'a str>,
         state: State,
         startup_ms: Option<u64>,
         playout_delay_ms: Option<u64>,
@@ -217,6 +225,7 @@ pub fn viewer_json(now: Time, phase: Phase, stats: &Stats, rates: Rates) -> Stri
     json_line(&Object {
         kind: "viewer",
         time_us: now.as_micros(),
+        channel: channel.map(Name::as_str),
         state: phase.into(),
         startup_ms: stats.startup.map(as_ms),
         playout_delay_ms: stats.playout_delay.map(as_ms),
@@ -386,8 +395,14 @@ mod tests {
     #[test]
     fn json_has_units_in_its_names() {
         assert_eq!(
-            viewer_json(Time::from_micros(7), Phase::Playing, &stats(), rates()),
-            "{\"kind\":\"viewer\",\"time_us\":7,\"state\":\"playing\",\"startup_ms\":214,\
+            viewer_json(
+                Time::from_micros(7),
+                Name::new("News").ok().as_ref(),
+                Phase::Playing,
+                &stats(),
+                rates()
+            ),
+            "{\"kind\":\"viewer\",\"time_us\":7,\"channel\":\"News\",\"state\":\"playing\",\"startup_ms\":214,\
              \"playout_delay_ms\":412,\"buffer_ms\":1200,\"position_us\":null,\"behind_ms\":null,\"parents\":[\"abababab\",null],\"partners\":5,\
              \"viewers\":8,\"down_bits_per_second\":1000000,\"up_bits_per_second\":500000,\
              \"continuity\":0.998,\"from_peers\":0.7,\"blocks_due\":1000,\"blocks_late\":2,\
@@ -406,7 +421,8 @@ mod tests {
 
     #[test]
     fn what_is_not_known_yet_is_null() {
-        let joining = viewer_json(Time::ZERO, Phase::Joining, &Stats::default(), Rates::default());
+        let joining =
+            viewer_json(Time::ZERO, None, Phase::Joining, &Stats::default(), Rates::default());
         for field in ["startup_ms", "playout_delay_ms", "continuity", "from_peers"] {
             assert!(joining.contains(&format!("\"{field}\":null")), "{field}: {joining}");
         }
@@ -431,7 +447,7 @@ mod tests {
         let ui = Ui { mode, quiet, screen: Screen::new(sink.clone(), false) };
         let mut progress = Progress::new(&ui, Time::ZERO);
         for second in 1..=25 {
-            progress.viewer(Time::from_secs(second), Phase::Playing, &stats());
+            progress.viewer(Time::from_secs(second), None, Phase::Playing, &stats());
         }
         let shown = sink.0.lock().unwrap();
         shown.iter().filter(|&&b| b == b'\n').count()
@@ -449,7 +465,7 @@ mod tests {
         let sink = Sink::default();
         let ui = Ui { mode, quiet, screen: Screen::new(sink.clone(), false) };
         let mut progress = Progress::new(&ui, Time::from_secs(5));
-        progress.viewer(Time::from_secs(6), Phase::Playing, &stats());
+        progress.viewer(Time::from_secs(6), None, Phase::Playing, &stats());
         progress.viewer_total(Some(Duration::from_millis(40)));
         String::from_utf8(sink.0.lock().unwrap().clone()).unwrap()
     }

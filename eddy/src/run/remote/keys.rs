@@ -1,10 +1,12 @@
 //! Single keys of a terminal.
 
 use std::io::{self, Read as _};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use eddy_core::Position;
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::termios::{
     LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr,
 };
@@ -24,30 +26,32 @@ const BACKGROUND: Duration = Duration::from_millis(250);
 pub(in crate::run) struct Keys {
     before: Termios,
     raw: Termios,
+    /// Whether the terminal was given back: from then on it is left alone.
+    over: Arc<Mutex<bool>>,
 }
 
 impl Keys {
-    /// Takes the keys of standard input's terminal; `None` if it cannot be had,
-    /// as when the program was started in the background.
+    /// Takes the keys of standard input's terminal, as soon as it listens to us;
+    /// `None` if it is gone.
     pub(super) fn take() -> Option<Self> {
-        is_ours().then_some(())?;
         let before = tcgetattr(io::stdin()).ok()?;
         let mut raw = before.clone();
         raw.local_flags.remove(LocalFlags::ICANON | LocalFlags::ECHO);
         // A read ends after a tenth of a second without a key.
         raw.control_chars[SpecialCharacterIndices::VMIN as usize] = 0;
         raw.control_chars[SpecialCharacterIndices::VTIME as usize] = 1;
-        tcsetattr(io::stdin(), SetArg::TCSANOW, &raw).ok()?;
-        Some(Self { before, raw })
+        Some(Self { before, raw, over: Arc::default() })
     }
 
     pub(super) fn reader(&self) -> Reader {
-        Reader { raw: self.raw.clone(), away: false, ended: false }
+        Reader { raw: self.raw.clone(), over: Arc::clone(&self.over), ended: false }
     }
 }
 
 impl Drop for Keys {
     fn drop(&mut self) {
+        let mut over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
+        *over = true;
         if is_ours() {
             // A terminal that is gone needs no order.
             tcsetattr(io::stdin(), SetArg::TCSANOW, &self.before).ok();
@@ -65,14 +69,18 @@ fn is_ours() -> bool {
 #[derive(Debug)]
 pub(super) struct Reader {
     raw: Termios,
-    /// The shell had the terminal, and set it as it likes.
-    away: bool,
+    over: Arc<Mutex<bool>>,
     ended: bool,
 }
 
 impl Reader {
     /// Tells what each key asks for, until the terminal is gone.
     pub(super) fn run(mut self, mut tell: impl FnMut(Wish)) {
+        // Else a read or a setting from the background stops the whole program.
+        let mut job_control = SigSet::empty();
+        job_control.add(Signal::SIGTTIN);
+        job_control.add(Signal::SIGTTOU);
+        job_control.thread_block().ok();
         let mut parser = Parser::default();
         while !self.ended {
             let byte = self.byte();
@@ -85,17 +93,24 @@ impl Reader {
     /// The next byte; `None` if none came for a while.
     fn byte(&mut self) -> Option<u8> {
         if !is_ours() {
-            self.away = true;
             thread::sleep(BACKGROUND);
             return None;
         }
-        if std::mem::take(&mut self.away) {
+        // A shell sets the terminal as it likes while the program is stopped.
+        let over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
+        self.ended = *over;
+        if !self.ended
+            && tcgetattr(io::stdin()).is_ok_and(|now| now.local_flags != self.raw.local_flags)
+        {
             tcsetattr(io::stdin(), SetArg::TCSANOW, &self.raw).ok();
         }
+        drop(over);
         let mut byte = [0];
         match io::stdin().read(&mut byte) {
             Ok(1) => Some(byte[0]),
             Ok(_) => None,
+            // In the background it fails, too: the next look tells.
+            Err(_) if !is_ours() => None,
             Err(e) => {
                 self.ended = e.kind() != io::ErrorKind::Interrupted;
                 None
