@@ -82,7 +82,6 @@ impl Handle {
     }
 
     /// Whether [`stop`](Self::stop) was called: nothing is taken any more.
-    #[must_use]
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
