@@ -231,8 +231,8 @@ pub enum DiskAnswer {
     Stored {
         /// The file.
         file: FileId,
-        /// Whether all of it is safe.
-        ok: bool,
+        /// What came of it.
+        kept: Kept,
     },
     /// Blocks were read.
     Loaded {
@@ -241,6 +241,19 @@ pub enum DiskAnswer {
         /// Their frames one after another; `None` if they can't be had.
         frames: Option<Bytes>,
     },
+}
+
+/// What came of a file that the disk was to keep. Unless it is safe, nothing is
+/// left of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kept {
+    /// All of it is safe.
+    Safe,
+    /// There is no room on the disk, whatever the quota says.
+    Full,
+    /// The disk is too slow, or failed.
+    Failed,
 }
 
 /// The first bytes of a `Send`: a frame's header, or a small message whole.

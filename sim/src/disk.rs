@@ -8,7 +8,7 @@ use eddy_core::stream::block::BLOCK_HEADER;
 use eddy_core::stream::channel::Channel;
 use eddy_core::stream::file::FileId;
 use eddy_core::stream::sign::SIGNATURE_LEN;
-use eddy_core::{DiskAnswer, DiskRequest, Event, Notice, Seq};
+use eddy_core::{DiskAnswer, DiskRequest, Event, Kept, Notice, Seq};
 
 use crate::node::NodeIx;
 use crate::world::World;
@@ -77,11 +77,13 @@ impl Disk {
             DiskRequest::Store { file, frames } => {
                 let more: u64 = frames.iter().map(|frame| frame.len() as u64).sum();
                 let other = self.files().filter(|(other, _)| *other != file);
-                let ok = other.map(|(_, bytes)| bytes).sum::<u64>() + more <= self.room;
-                if ok {
+                let kept = if other.map(|(_, bytes)| bytes).sum::<u64>() + more <= self.room {
                     self.files.insert(file, frames);
-                }
-                Some(DiskAnswer::Stored { file, ok })
+                    Kept::Safe
+                } else {
+                    Kept::Full
+                };
+                Some(DiskAnswer::Stored { file, kept })
             }
             DiskRequest::Load { load, file, first, blocks } => {
                 let idle = self.busy == 0;

@@ -157,6 +157,22 @@ fn a_full_disk_keeps_nothing_and_harms_nothing() {
 }
 
 #[test]
+fn a_disk_that_fills_up_keeps_the_newest_files() {
+    let mut it = Channels::new();
+    let live: Vec<NodeIx> = (0..4).map(|_| it.viewer(Position::Live)).collect();
+    it.run(SECOND * 20);
+    // As much as the disk holds now, and no more.
+    let held: Vec<_> = it.world.disk_mut(live[0]).unwrap().files().collect();
+    it.world.disk_mut(live[0]).unwrap().room = held.iter().map(|(_, bytes)| bytes).sum();
+    it.run(SECOND * 60);
+    let kept: Vec<_> = it.world.disk_mut(live[0]).unwrap().files().collect();
+    assert!(kept.len() >= 2, "{kept:?}");
+    assert!(kept[0].0 > held.last().unwrap().0, "{kept:?} after {held:?}");
+    assert_eq!(it.stats(live[0]).files as usize, kept.len());
+    assert_eq!(it.stats(live[0]).lost, 0);
+}
+
+#[test]
 fn slow_disks_and_disks_that_hang_make_nothing_late() {
     for hung in [false, true] {
         let mut it = Channels::new();

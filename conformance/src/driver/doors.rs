@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use eddy_core::stream::file::FileId;
 use eddy_core::{
-    Action, Command, Delivery, DiskAnswer, DiskRequest, Event, Notice, Phase, Seq, Time,
+    Action, Command, Delivery, DiskAnswer, DiskRequest, Event, Kept, Notice, Phase, Seq, Time,
 };
 
 use crate::board::Shared;
@@ -137,7 +137,8 @@ pub(crate) fn the_disk_is_asked_and_answers_in_order(scene: &mut Scene) -> Act {
     };
     scene.act(who, (0..FILES).map(store))?;
     scene.wait(Check::Disk, "300 answers of the disk", || heard.lock().len() == FILES as usize)?;
-    let stored = (0..FILES).map(|start| DiskAnswer::Stored { file: FileId { start }, ok: true });
+    let kept = Kept::Safe;
+    let stored = (0..FILES).map(|start| DiskAnswer::Stored { file: FileId { start }, kept });
     let right = heard.lock().iter().cloned().eq(stored);
     scene.ensure(Check::Disk, right, "answers came in another order")
 }

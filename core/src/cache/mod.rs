@@ -320,6 +320,20 @@ impl Cache {
         }
     }
 
+    /// A file found no room on the disk, whatever the quota says. It is lost, and
+    /// the oldest go, so that the next one finds room: what is kept is the newest
+    /// that the disk holds.
+    pub fn full(&mut self, now: Time, file: File) {
+        let wanted = self.shelf.bytes(file);
+        self.gone(now, file);
+        let mut freed = self.shelf.leaving();
+        while !self.left && freed < wanted {
+            let Some(victim) = self.shelf.oldest(now) else { return };
+            freed += self.shelf.bytes(victim);
+            self.evict(now, victim);
+        }
+    }
+
     /// The node leaves the channel: all records are withdrawn, the files stay
     /// on disk. What is completed later is ignored.
     pub fn leave(&mut self, now: Time) {
@@ -387,11 +401,15 @@ impl Cache {
             return;
         }
         while let Some(victim) = self.shelf.victim(now) {
-            match &mut self.policy {
-                Policy::Rank(rules) => rules.evict(&mut self.shelf, now, victim),
-                Policy::Report(report) => report.evict(&mut self.shelf, now, victim),
-                Policy::Everything => self.shelf.delete(victim),
-            }
+            self.evict(now, victim);
+        }
+    }
+
+    fn evict(&mut self, now: Time, victim: File) {
+        match &mut self.policy {
+            Policy::Rank(rules) => rules.evict(&mut self.shelf, now, victim),
+            Policy::Report(report) => report.evict(&mut self.shelf, now, victim),
+            Policy::Everything => self.shelf.delete(victim),
         }
     }
 }

@@ -43,6 +43,16 @@ impl Quota {
         self.used
     }
 
+    /// Of these, what is going.
+    pub(super) fn leaving(&self) -> u64 {
+        self.going
+    }
+
+    /// Bytes of a file; none if it is not kept.
+    pub(super) fn bytes(&self, file: File) -> u64 {
+        self.copies.get(&file).map_or(0, |c| c.bytes)
+    }
+
     /// Whether a file is kept, going or not.
     pub(super) fn holds(&self, file: File) -> bool {
         self.copies.contains_key(&file)
@@ -133,15 +143,21 @@ impl Quota {
     /// The file to evict next, if any must go: one that is too old, or the
     /// oldest while so many bytes would not fit beside what stays.
     pub(super) fn victim(&self, now: Time, want: u64) -> Option<File> {
-        let mut staying = self.copies.iter().filter(|(_, c)| !c.going);
-        let oldest = staying.clone().next().map(|(f, _)| *f)?;
+        let oldest = self.copies.iter().find(|(_, c)| !c.going).map(|(f, _)| *f)?;
         if self.is_past(now, oldest) {
             return Some(oldest);
         }
         if self.used.saturating_sub(self.going).saturating_add(want) <= self.limit {
             return None;
         }
-        Some(staying.find(|(_, c)| c.spared <= now).map_or(oldest, |(f, _)| *f))
+        self.oldest(now)
+    }
+
+    /// The oldest file that is to stay, those that were just published last.
+    pub(super) fn oldest(&self, now: Time) -> Option<File> {
+        let mut staying = self.copies.iter().filter(|(_, c)| !c.going);
+        let first = staying.clone().next();
+        staying.find(|(_, c)| c.spared <= now).or(first).map(|(f, _)| *f)
     }
 
     /// When the oldest file that is to stay becomes too old.

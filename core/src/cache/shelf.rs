@@ -122,6 +122,21 @@ impl Shelf {
         self.quota.victim(now, self.quota.headroom())
     }
 
+    /// The file that goes first.
+    pub(super) fn oldest(&self, now: Time) -> Option<File> {
+        self.quota.oldest(now)
+    }
+
+    /// Bytes of a file that is kept.
+    pub(super) fn bytes(&self, file: File) -> u64 {
+        self.quota.bytes(file)
+    }
+
+    /// Bytes about to be deleted.
+    pub(super) fn leaving(&self) -> u64 {
+        self.quota.leaving()
+    }
+
     pub(super) fn deadline(&self) -> Option<Time> {
         self.quota.deadline()
     }

@@ -13,7 +13,7 @@ use crate::cache::Owner;
 use crate::cache::{Cache, CacheConfig, Effect, File, Population};
 use crate::config::ConfigError;
 use crate::dht::{self, Key, OpId, Pace};
-use crate::event::{Action, DiskAnswer, DiskRequest, Notice, Warning};
+use crate::event::{Action, DiskAnswer, DiskRequest, Kept, Notice, Warning};
 use crate::id::{ChannelId, Seq};
 use crate::node::{Node, Stream, Timer};
 use crate::rng::Rng;
@@ -210,12 +210,15 @@ impl Node {
                 let named = named.collect();
                 keeper.cache.restored(now, named);
             }
-            DiskAnswer::Stored { file, ok } => {
+            DiskAnswer::Stored { kept: Kept::Safe, .. } => {}
+            DiskAnswer::Stored { file, kept } => {
                 let Some(keeper) = &mut self.keeper else { return };
-                if !ok {
-                    keeper.files.remove(&file);
-                    keeper.misses.remove(&file);
-                    let named = keeper.named(file);
+                keeper.files.remove(&file);
+                keeper.misses.remove(&file);
+                let named = keeper.named(file);
+                if kept == Kept::Full {
+                    keeper.cache.full(now, named);
+                } else {
                     keeper.cache.gone(now, named);
                 }
             }

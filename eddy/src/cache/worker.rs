@@ -54,11 +54,17 @@ impl<M: Medium> Worker<M> {
         }
         self.open.forget(file);
         write_whole(&self.medium, &path, frames).map_err(|e| {
-            warn!(file = %path.display(), error = %e, "cannot store a file");
-            match e.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full,
-                _ => StoreError::Failed,
-            }
+            let (error, hint) = match e.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    (StoreError::Full, "the oldest files go instead: free some space, or give a smaller --quota or another --cache")
+                }
+                io::ErrorKind::NotFound => {
+                    (StoreError::Failed, "the folder was deleted: start again")
+                }
+                _ => (StoreError::Failed, "look after the disk, or give another --cache"),
+            };
+            warn!(file = %path.display(), error = %e, hint, "cannot store a file");
+            error
         })?;
         Ok(frames.iter().map(|frame| frame.len() as u64).sum())
     }

@@ -6,11 +6,11 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use eddy_core::stream::channel::Channel;
-use eddy_core::{DiskAnswer, DiskRequest, Event, LoadId, Notice};
+use eddy_core::{DiskAnswer, DiskRequest, Event, Kept, LoadId, Notice};
 use eddy_runtime_mio::{Full, Handle};
 use tracing::{info, warn};
 
-use crate::cache::{Answer, CacheError, Disk, Found};
+use crate::cache::{Answer, CacheError, Disk, Found, StoreError};
 use crate::run::RunError;
 use crate::run::node::Told;
 use crate::settings::CacheFolder;
@@ -141,7 +141,14 @@ fn open(
         answer(
             &node,
             match told {
-                Answer::Stored { file, bytes } => DiskAnswer::Stored { file, ok: bytes.is_ok() },
+                Answer::Stored { file, bytes } => {
+                    let kept = match bytes {
+                        Ok(_) => Kept::Safe,
+                        Err(StoreError::Full) => Kept::Full,
+                        Err(StoreError::Failed) => Kept::Failed,
+                    };
+                    DiskAnswer::Stored { file, kept }
+                }
                 Answer::Loaded { ticket, frames } => {
                     DiskAnswer::Loaded { load: LoadId(ticket), frames }
                 }
@@ -161,7 +168,9 @@ fn ask(disk: &Disk, request: DiskRequest) {
 /// Without a disk.
 fn refuse(node: &Handle, request: DiskRequest) {
     match request {
-        DiskRequest::Store { file, .. } => answer(node, DiskAnswer::Stored { file, ok: false }),
+        DiskRequest::Store { file, .. } => {
+            answer(node, DiskAnswer::Stored { file, kept: Kept::Failed });
+        }
         DiskRequest::Load { load, .. } => answer(node, DiskAnswer::Loaded { load, frames: None }),
         DiskRequest::Delete { .. } => {}
     }

@@ -17,8 +17,8 @@ use eddy_core::wire::message::{
     TimeShiftRefused, TimeShiftRequest, Token,
 };
 use eddy_core::{
-    Command, DialId, DiskAnswer, DiskRequest, Event, Join, LinkId, LoadId, Machine, Position, Seq,
-    SubStream, Time,
+    Command, DialId, DiskAnswer, DiskRequest, Event, Join, Kept, LinkId, LoadId, Machine, Position,
+    Seq, SubStream, Time,
 };
 
 use crate::hand::Hand;
@@ -188,7 +188,9 @@ fn disk<M: Machine>(hand: &mut Hand<M>, c: &mut Choices<'_>) {
     let file = FileId::of(&channel(), near(hand.now, c));
     let asked = (!hand.disk.is_empty() && c.below(4) > 0).then(|| hand.disk.remove(0));
     let answer = match asked {
-        Some(DiskRequest::Store { file, .. }) => DiskAnswer::Stored { file, ok: c.coin() },
+        Some(DiskRequest::Store { file, .. }) => {
+            DiskAnswer::Stored { file, kept: [Kept::Safe, Kept::Full, Kept::Failed][c.below(3)] }
+        }
         Some(DiskRequest::Load { load, first, .. }) => {
             let payload = some_bytes(c);
             let signature = signer().sign_block(&channel().id(), micros(BLOCK), first, payload);

@@ -8,7 +8,7 @@ use eddy_core::stream::file::FileId;
 use eddy_core::stream::sign::{PublicKey, Verifier};
 use eddy_core::wire::message::Member;
 use eddy_core::{
-    Command, DialId, DiskAnswer, Event, Join, LinkId, LoadId, NodeId, Position, Ticket, Time,
+    Command, DialId, DiskAnswer, Event, Join, Kept, LinkId, LoadId, NodeId, Position, Ticket, Time,
 };
 
 use super::codec::{Coded, Malformed, Source};
@@ -160,8 +160,13 @@ variants!(Event, "an event of an unknown kind" {
 });
 variants!(DiskAnswer, "an unknown answer of the disk" {
     0 => Found { files: files },
-    1 => Stored { file: file, ok: ok },
+    1 => Stored { file: file, kept: kept },
     2 => Loaded { load: load, frames: frames },
+});
+variants!(Kept, "an unknown fate of a file" {
+    0 => Failed {},
+    1 => Safe {},
+    2 => Full {},
 });
 variants!(Position, "an unknown kind of position" {
     0 => Live {},
@@ -340,7 +345,10 @@ pub(super) mod tests {
     fn answer(g: &mut Gen) -> DiskAnswer {
         match u8::arbitrary(g) % 3 {
             0 => DiskAnswer::Found { files: list(g, |g| (file(g), u64::arbitrary(g))) },
-            1 => DiskAnswer::Stored { file: file(g), ok: bool::arbitrary(g) },
+            1 => DiskAnswer::Stored {
+                file: file(g),
+                kept: *g.choose(&[Kept::Safe, Kept::Full, Kept::Failed]).unwrap(),
+            },
             _ => DiskAnswer::Loaded { load: LoadId(u64::arbitrary(g)), frames: option(g, payload) },
         }
     }

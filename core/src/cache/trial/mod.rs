@@ -3,6 +3,7 @@
 //! section 6): a lookup takes a log-normal time of median 0.5 s, a store
 //! 50 ms and an exponential of mean 120 ms more.
 
+mod any;
 mod dht;
 mod hand;
 mod rank;
