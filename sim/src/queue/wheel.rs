@@ -92,7 +92,9 @@ impl<K: Copy> Wheel<K> {
         }
         let slot = next % BUCKETS;
         self.filled[(slot / WORD) as usize] &= !(1 << (slot % WORD));
-        mem::swap(&mut self.active, &mut self.buckets[slot as usize]);
+        // The room goes with the bucket: were it kept, each of the thousands would
+        // in time have the room of the largest.
+        self.active.append(&mut mem::take(&mut self.buckets[slot as usize]));
         self.waiting -= self.active.len();
         self.active.sort_unstable_by_key(|e| std::cmp::Reverse(e.key()));
         true
