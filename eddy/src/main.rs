@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         Work::Replay(own) => run::replay(&global, own, &ui),
         Work::Demo(own) => run::demo(&global, own, &ui),
         Work::Swarm(own) => run::bench(&global, own, &ui),
+        Work::Sim(what, preset) => run::sim(what, *preset, &ui),
     };
     ui.finish();
     result.unwrap_or_else(|e| {

@@ -18,7 +18,7 @@ use eddy_core::stream::channel::{Channel, ChannelError, ChannelSpec, Name};
 use eddy_core::stream::sign::PublicKey;
 
 use self::file::File;
-use crate::cli::{Bench, Cli, GlobalOptions, Preset, Runtime, Start, Verb};
+use crate::cli::{Bench, Cli, GlobalOptions, Preset, Runtime, Sim, Start, Verb};
 use crate::input::Input;
 use crate::output::Output;
 use crate::units::{Cap, Rate};
@@ -54,6 +54,8 @@ pub enum Work {
     Demo(DemoSettings),
     /// `eddy bench swarm`
     Swarm(SwarmSettings),
+    /// `eddy sim`: with the preset that was named on the command line.
+    Sim(Sim, Option<Preset>),
 }
 
 /// What holds for every verb.
@@ -279,6 +281,7 @@ impl Settings {
         if matches!(verb, Verb::Bootstrap(_)) {
             listen = listen.or(file.tables.bootstrap.listen.clone());
         }
+        let named = flags.preset;
         let options = flags.over(file.global);
         let preset = options.preset.unwrap_or_default();
         let mut config = match preset {
@@ -325,6 +328,7 @@ impl Settings {
             Verb::Dht(o) => Work::Dht(o.over(file.tables.dht).settle()),
             Verb::Replay(o) => Work::Replay(o.over(file.tables.replay).settle()?),
             Verb::Demo(o) => Work::Demo(o.over(file.tables.demo).settle(&global)?),
+            Verb::Sim { what } => Work::Sim(what, named),
             Verb::Bench { what: Bench::Swarm(o) } => {
                 Work::Swarm(o.over(file.tables.bench.swarm).settle(&global)?)
             }

@@ -33,6 +33,20 @@ impl Rtt {
         Self(Source::Matrix { sites: PLANETLAB, upper })
     }
 
+    /// A matrix of one's own, in milliseconds; of the two ways between a pair the
+    /// longer counts. `None` unless it is square, and all of it 0 to 6,553.
+    pub fn matrix(rows: &[Vec<f64>]) -> Option<Self> {
+        let sites = rows.len();
+        let fits = |ms: &f64| (0.0..=6_553.0).contains(ms);
+        if sites == 0 || rows.iter().any(|r| r.len() != sites || !r.iter().all(fits)) {
+            return None;
+        }
+        let pairs = (0..sites).flat_map(|a| (a + 1..sites).map(move |b| (a, b)));
+        let upper =
+            pairs.map(|(a, b)| (rows[a][b].max(rows[b][a]) * 10.0).round() as u16).collect();
+        Some(Self(Source::Matrix { sites, upper }))
+    }
+
     /// The same round trip between any two nodes; every site number is valid.
     pub const fn uniform(rtt: Duration) -> Self {
         Self(Source::Uniform(rtt))
@@ -124,6 +138,15 @@ mod tests {
         for (a, b, want) in [(0, 489, 16100), (123, 321, 70600), (488, 489, 40000)] {
             assert_eq!(micros(a, b), want, "from {a} to {b}");
         }
+    }
+
+    #[test]
+    fn a_matrix_of_ones_own_is_read_as_it_stands() {
+        let rows = [vec![0.0, 10.5, 30.0], vec![12.0, 0.0, 7.0], vec![30.0, 7.0, 0.0]];
+        let rtt = Rtt::matrix(&rows).expect("square");
+        assert_eq!(rtt.rtt(0, 1).as_micros(), 12_000);
+        assert_eq!(rtt.rtt(2, 1).as_micros(), 7_000);
+        assert!(Rtt::matrix(&rows[..2]).is_none() && Rtt::matrix(&[]).is_none());
     }
 
     #[test]

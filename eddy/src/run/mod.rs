@@ -17,6 +17,7 @@ mod record;
 mod remote;
 mod replay;
 mod signals;
+mod sim;
 mod viewer;
 
 use std::fmt;
@@ -37,6 +38,7 @@ pub use dht::dht;
 pub use files::files;
 pub use provider::provider;
 pub use replay::replay;
+pub use sim::sim;
 pub use viewer::viewer;
 
 /// A command failed: what was wrong, and what to do.

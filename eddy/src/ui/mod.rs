@@ -81,6 +81,13 @@ impl Ui {
         }
     }
 
+    /// Shows how far something is, on a terminal; not with `--quiet`.
+    pub fn progress(&self, line: &str) {
+        if !self.quiet && matches!(self.mode, Mode::Terminal { .. }) {
+            self.screen.show(&format!("{line}\n"));
+        }
+    }
+
     /// Shows how a node did, below what was shown of it; not with `--quiet`.
     fn total(&self, text: &str, object: &impl Serialize) {
         if !self.quiet {
