@@ -42,6 +42,7 @@ mod faults;
 pub mod fuzz;
 pub mod hand;
 mod hash;
+pub mod lab;
 mod latency;
 mod link;
 pub mod live;

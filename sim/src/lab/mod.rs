@@ -1,0 +1,3 @@
+//! The laboratory: simulated experiments, and what is shown of them.
+
+pub mod plot;
