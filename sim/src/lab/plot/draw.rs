@@ -8,31 +8,26 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
 use super::clip::{Point, Window};
-use super::flags::{fly, stack};
 use super::legend::Legend;
+use super::marks::{Level, Upright, at_x, at_y, on_curves};
 use super::pen::{Drawn, FAINT, FINE_GRID, GRID, INK, Pen, Sheet, Type, color, size, units};
 use super::ruler::Ruler;
 use super::shape::{Shape, scaled, shapes};
 use super::text::{clean, escape, shorten, width, wrap};
 use super::ticks::{Tick, ticks};
-use super::{At, Mark, Plot};
+use super::{At, Curve, Plot, Scale, Style};
 
 // All in pixels.
-const WIDTH: f64 = 900.0;
-const HEIGHT: f64 = 400.0;
-const MARGIN: f64 = 18.0;
+pub(super) const WIDTH: f64 = 900.0;
+pub(super) const HEIGHT: f64 = 400.0;
+pub(super) const MARGIN: f64 = 18.0;
 /// From one line of text to the next, as a share of its size.
-const LINE: f64 = 1.35;
+pub(super) const LINE: f64 = 1.35;
 /// Under the plot, for the labels and name of the x axis.
 const UNDER: f64 = 50.0;
 /// Left of the labels of the y axis, for its name, and right of them, for ticks.
 const NAME: f64 = 26.0;
 const TICK: f64 = 4.0;
-/// The names of level marks, right of the plot, are no wider, and this far away.
-const BESIDE: f64 = 160.0;
-const LEAD: f64 = 14.0;
-/// From a mark to its name.
-const NEAR: f64 = 5.0;
 /// Above and under the plot.
 const APART: f64 = 10.0;
 
@@ -40,7 +35,6 @@ const TITLE: Type = Type { size: 18.0, bold: true, color: INK };
 const ABOUT: Type = Type::new(13.0, FAINT);
 const AXIS: Type = Type::new(14.0, INK);
 const LABEL: Type = Type::new(12.0, INK);
-const NAMES: Type = Type::new(12.0, INK);
 
 type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Ruler, Ruler>>;
 
@@ -75,8 +69,8 @@ struct Scene<'a> {
     y: Ruler,
     title: Vec<String>,
     about: Vec<String>,
-    upright: Vec<Upright<'a>>,
-    level: Vec<Level<'a>>,
+    upright: Vec<Upright>,
+    level: Vec<Level>,
     legend: Legend,
     /// Upper left corner of the plot.
     corner: (f64, f64),
@@ -84,27 +78,6 @@ struct Scene<'a> {
     width: f64,
     /// Of the sheet.
     height: f64,
-}
-
-/// A mark at an x, with its name above the plot.
-struct Upright<'a> {
-    mark: &'a Mark,
-    name: String,
-    /// Where it is, or is nearest.
-    x: f64,
-    within: bool,
-    left: f64,
-    row: usize,
-}
-
-/// A mark at a y, with its name right of the plot.
-struct Level<'a> {
-    mark: &'a Mark,
-    name: Vec<String>,
-    y: f64,
-    within: bool,
-    /// Of its name.
-    middle: f64,
 }
 
 impl<'a> Scene<'a> {
@@ -117,34 +90,25 @@ impl<'a> Scene<'a> {
 
         let points: Vec<Point> =
             shapes.iter().flat_map(Shape::points).chain(on_curves(plot)).collect();
-        let ys = points
-            .iter()
-            .map(|p| p.1)
-            .chain(level(plot).filter_map(|(y, _)| plot.y.scale.scaled(y)));
+        let ys = points.iter().map(|p| p.1).chain(at_y(plot).map(|(y, _)| y));
         let y = ruler(plot, false, plot.y.extent(ys), HEIGHT);
-        let level = levels(plot, &y);
+        let level = Level::all(plot, &y);
 
         let labels = y.ticks.major.iter().map(|tick| width(&tick.label, LABEL.size));
         let left = MARGIN + NAME + labels.fold(0.0, f64::max) + 2.0 * TICK;
-        let names =
-            level.iter().flat_map(|l| &l.name).map(|line| width(line, NAMES.size) + LEAD + NEAR);
-        let right = MARGIN + names.fold(0.0, f64::max);
+        let right = MARGIN + Level::width(&level);
         let wide = WIDTH - left - right;
 
-        let xs = points
-            .iter()
-            .map(|p| p.0)
-            .chain(upright(plot).filter_map(|(x, _)| plot.x.scale.scaled(x)));
+        let xs = points.iter().map(|p| p.0).chain(at_x(plot).map(|(x, _)| x));
         let extent = plot.x.extent(xs);
         let x = ruler(plot, true, extent, wide);
         // The last label may be wider than what is right of the plot.
         let wide = wide - overhang(&x, wide, right);
         let x = ruler(plot, true, extent, wide);
-        let upright = uprights(plot, &x, left, wide);
+        let upright = Upright::all(plot, &x, left, wide);
 
-        let rows = upright.iter().map(|mark| mark.row + 1).max().unwrap_or(0);
         let heading = title.len() as f64 * TITLE.size + about.len() as f64 * ABOUT.size;
-        let top = MARGIN + heading * LINE + APART + rows as f64 * NAMES.size * LINE;
+        let top = MARGIN + heading * LINE + APART + Upright::height(&upright);
         let height = (top + HEIGHT + UNDER + APART + legend.height() + MARGIN).ceil();
         let corner = (left, top);
         Self {
@@ -283,54 +247,9 @@ impl<'a> Scene<'a> {
                 }
             }
         }
-        for mark in &self.upright {
-            let middle = top - (mark.row as f64 + 0.5) * NAMES.size * LINE - 3.0;
-            if mark.within {
-                let ends = [top + HEIGHT, middle - NAMES.size / 2.0];
-                let line = ends.map(|y| (units(mark.x), units(y)));
-                Pen::mark(mark.mark.kind).draw(sheet, line.to_vec())?;
-            }
-            NAMES.write(sheet, &mark.name, HPos::Left, (mark.left, middle))?;
-        }
-        for mark in &self.level {
-            let right = left + self.width;
-            if mark.within {
-                let line = [left, right].map(|x| (units(x), units(top + mark.y)));
-                Pen::mark(mark.mark.kind).draw(sheet, line.to_vec())?;
-                let lead = [(right + 1.0, mark.y), (right + LEAD, mark.middle)];
-                Pen::LEAD.draw(sheet, lead.map(|(x, y)| (units(x), units(top + y))).to_vec())?;
-            }
-            for (i, line) in mark.name.iter().enumerate() {
-                let offset = (i as f64 - (mark.name.len() as f64 - 1.0) / 2.0) * NAMES.size * LINE;
-                let at = (right + LEAD + NEAR, top + mark.middle + offset);
-                NAMES.write(sheet, line, HPos::Left, at)?;
-            }
-        }
-        Ok(())
+        self.upright.iter().try_for_each(|mark| mark.draw(sheet, top))?;
+        self.level.iter().try_for_each(|mark| mark.draw(sheet, (left, left + self.width), top))
     }
-}
-
-/// The points of marks that are curves, scaled.
-fn on_curves(plot: &Plot) -> impl Iterator<Item = Point> {
-    let curves = plot.marks.iter().filter_map(|mark| match &mark.at {
-        At::Curve(points) => Some(points),
-        At::X(_) | At::Y(_) => None,
-    });
-    curves.flatten().filter_map(|&point| scaled(plot, point))
-}
-
-fn upright(plot: &Plot) -> impl Iterator<Item = (f64, &Mark)> {
-    plot.marks.iter().filter_map(|mark| match mark.at {
-        At::X(x) => Some((x, mark)),
-        _ => None,
-    })
-}
-
-fn level(plot: &Plot) -> impl Iterator<Item = (f64, &Mark)> {
-    plot.marks.iter().filter_map(|mark| match mark.at {
-        At::Y(y) => Some((y, mark)),
-        _ => None,
-    })
 }
 
 /// An axis of this length in pixels, with ticks whose labels do not meet.
@@ -339,83 +258,38 @@ fn ruler(plot: &Plot, across: bool, (lo, hi): (f64, f64), length: f64) -> Ruler 
     let extent = |tick: &Tick| {
         if across { width(&tick.label, LABEL.size) + 14.0 } else { LABEL.size * 1.8 }
     };
+    // Between two counts there is none.
+    let counts = across && of_counts(plot);
     let fits = |ticks: &[Tick]| {
-        ticks.windows(2).all(|w| {
-            let apart = (w[1].at - w[0].at) / (hi - lo) * length;
-            apart >= (extent(&w[0]) + extent(&w[1])) / 2.0
-        })
+        !(counts && ticks.iter().any(|tick| tick.label.contains('.')))
+            && ticks.windows(2).all(|w| {
+                let apart = (w[1].at - w[0].at) / (hi - lo) * length;
+                apart >= (extent(&w[0]) + extent(&w[1])) / 2.0
+            })
     };
     Ruler { lo, hi, ticks: ticks(scale, lo, hi, fits) }
+}
+
+/// Whether bars stand at whole numbers only, on a linear axis.
+fn of_counts(plot: &Plot) -> bool {
+    let barred = |curve: &&Curve| matches!(curve.style, Style::Bars | Style::Stacked);
+    let mut places = plot.curves.iter().filter(barred).flat_map(|curve| &curve.points).peekable();
+    plot.x.scale == Scale::Linear && places.peek().is_some() && places.all(|p| p.0.fract() == 0.0)
 }
 
 /// How far the last label of an x axis would leave the sheet.
 fn overhang(ruler: &Ruler, wide: f64, right: f64) -> f64 {
     let over = |tick: &Tick| {
-        let beyond = (tick.at - ruler.lo) / (ruler.hi - ruler.lo) * wide - wide;
+        let beyond = (ruler.part(tick.at) - 1.0) * wide;
         beyond + width(&tick.label, LABEL.size) / 2.0 - right
     };
     ruler.ticks.major.last().map_or(0.0, |tick| over(tick).max(0.0))
 }
 
-/// The marks at an x of a plot that begins at `left` and is so wide.
-fn uprights<'a>(plot: &'a Plot, ruler: &Ruler, left: f64, wide: f64) -> Vec<Upright<'a>> {
-    let place = |(x, mark): (f64, &'a Mark)| {
-        let part = (plot.x.scale.scaled(x)? - ruler.lo) / (ruler.hi - ruler.lo);
-        let within = (0.0..=1.0).contains(&part);
-        let name = clean(&mark.name);
-        let name = match part {
-            p if p < 0.0 => format!("← {name}"),
-            p if p > 1.0 => format!("{name} →"),
-            _ => name,
-        };
-        let name = shorten(&name, NAMES.size, wide - 2.0 * NEAR);
-        Some(Upright {
-            mark,
-            name,
-            x: left + part.clamp(0.0, 1.0) * wide,
-            within,
-            left: 0.0,
-            row: 0,
-        })
-    };
-    let mut marks: Vec<Upright<'a>> = upright(plot).filter_map(place).collect();
-    let sizes: Vec<(f64, f64)> =
-        marks.iter().map(|mark| (mark.x, width(&mark.name, NAMES.size) + 2.0 * NEAR)).collect();
-    for (mark, flag) in marks.iter_mut().zip(fly(&sizes, WIDTH - MARGIN)) {
-        mark.left = flag.left + NEAR;
-        mark.row = flag.row;
-    }
-    marks
-}
-
-/// The marks at a y, measured from the top of the plot.
-fn levels<'a>(plot: &'a Plot, ruler: &Ruler) -> Vec<Level<'a>> {
-    let place = |(y, mark): (f64, &'a Mark)| {
-        let part = (plot.y.scale.scaled(y)? - ruler.lo) / (ruler.hi - ruler.lo);
-        let within = (0.0..=1.0).contains(&part);
-        let name = clean(&mark.name);
-        let name = match part {
-            p if p < 0.0 => format!("↓ {name}"),
-            p if p > 1.0 => format!("↑ {name}"),
-            _ => name,
-        };
-        let y = (1.0 - part.clamp(0.0, 1.0)) * HEIGHT;
-        let name = wrap(&shorten(&name, NAMES.size, BESIDE * 3.0), NAMES.size, BESIDE);
-        Some(Level { mark, name, y, within, middle: y })
-    };
-    let mut marks: Vec<Level<'a>> = level(plot).filter_map(place).collect();
-    let sizes: Vec<(f64, f64)> =
-        marks.iter().map(|mark| (mark.y, mark.name.len() as f64 * NAMES.size * LINE)).collect();
-    for (mark, middle) in marks.iter_mut().zip(stack(&sizes, HEIGHT)) {
-        mark.middle = middle;
-    }
-    marks
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::plot::{Axis, Curve, MarkKind, Scale, Style};
+    use crate::lab::plot::{Axis, Mark, MarkKind};
     use quickcheck::quickcheck;
 
     fn plot(title: &str, points: Vec<(f64, f64)>) -> Plot {
@@ -438,7 +312,8 @@ mod tests {
             names: (String, String),
             points: Vec<(f64, f64)>,
             marks: Vec<f64>,
-            ranges: (Option<(f64, f64)>, Option<(f64, f64)>),
+            across: Option<(f64, f64)>,
+            up: Option<(f64, f64)>,
             logs: (bool, bool)
         ) -> bool {
             let (title, name) = names;
@@ -454,8 +329,8 @@ mod tests {
             let plot = Plot {
                 title: title.clone(),
                 about: name.clone(),
-                x: axis(ranges.0, logs.0),
-                y: axis(ranges.1, logs.1),
+                x: axis(across, logs.0),
+                y: axis(up, logs.1),
                 curves: styles.map(curve).to_vec(),
                 marks: marks.into_iter().enumerate().map(|(i, v)| mark(&name, at((i, v)))).collect(),
             };
@@ -494,13 +369,14 @@ mod tests {
     }
 
     #[test]
-    fn marks_outside_are_named_at_the_edge() {
-        let mut plot = plot("edge", vec![(1.0, 1.0)]);
-        plot.x = plot.x.within(0.98, 1.0);
-        plot.y = Axis::linear("").within(0.0, 1.0);
-        plot.marks = vec![mark("worst", At::X(0.82)), mark("more", At::Y(2.0))];
-        let drawn = svg(&plot);
-        assert!(drawn.contains("← worst") && drawn.contains("↑ more"));
+    fn counts_have_no_fractions() {
+        let mut plot = plot("replicas", vec![(9.0, 0.1), (10.0, 0.8), (11.0, 0.1)]);
+        plot.curves[0].style = Style::Bars;
+        let labels =
+            |plot: &Plot| Scene::new(plot).x.ticks.major.into_iter().map(|tick| tick.label);
+        assert!(labels(&plot).eq(["9", "10", "11"]));
+        plot.curves[0].points.truncate(1);
+        assert!(labels(&plot).eq(["9"]));
     }
 
     #[test]

@@ -39,13 +39,13 @@ pub(super) fn fly(names: &[(f64, f64)], room: f64) -> Vec<Flag> {
 }
 
 /// Middles for names of these `(y, height)` beside level marks: as near to
-/// their marks as they can be without lying upon each other, above `bottom` if
-/// there is room.
-pub(super) fn stack(names: &[(f64, f64)], bottom: f64) -> Vec<f64> {
+/// their marks as they can be without lying upon each other, between `top` and
+/// `bottom` if there is room.
+pub(super) fn stack(names: &[(f64, f64)], (top, bottom): (f64, f64)) -> Vec<f64> {
     let mut order: Vec<usize> = (0..names.len()).collect();
     order.sort_by(|&a, &b| names[a].0.total_cmp(&names[b].0));
     let mut middles: Vec<f64> = names.iter().map(|name| name.0).collect();
-    let mut free = 0.0_f64;
+    let mut free = top;
     for &i in &order {
         let half = names[i].1 / 2.0;
         middles[i] = middles[i].max(free + half);
@@ -82,7 +82,7 @@ mod tests {
 
         fn stacked_names_do_not_meet(raw: Vec<(u16, u8)>) -> bool {
             let names = sizes(&raw);
-            let middles = stack(&names, 800.0);
+            let middles = stack(&names, (0.0, 800.0));
             (0..names.len()).all(|i| (0..i).all(|j| {
                 (middles[i] - middles[j]).abs() >= (names[i].1 + names[j].1) / 2.0 - 1e-6
             }))
@@ -95,7 +95,7 @@ mod tests {
         let want = [(10.0, 1), (40.0, 0), (740.0, 0)].map(|(left, row)| Flag { left, row });
         assert_eq!(flags, want);
         assert_eq!(
-            stack(&[(100.0, 10.0), (200.0, 10.0), (399.0, 10.0)], 400.0),
+            stack(&[(100.0, 10.0), (200.0, 10.0), (399.0, 10.0)], (0.0, 400.0)),
             [100.0, 200.0, 395.0]
         );
     }

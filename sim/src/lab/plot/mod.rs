@@ -29,6 +29,7 @@ mod draw;
 mod file;
 mod flags;
 mod legend;
+mod marks;
 mod pen;
 mod ruler;
 mod shape;

@@ -88,13 +88,19 @@ impl Axis {
     }
 }
 
+impl Ruler {
+    /// Where the scaled value is: zero at the begin of the axis, one at its end.
+    pub(super) fn part(&self, value: f64) -> f64 {
+        (value - self.lo) / (self.hi - self.lo)
+    }
+}
+
 impl Ranged for Ruler {
     type FormatOption = NoDefaultFormatting;
     type ValueType = f64;
 
     fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
-        let part = (value - self.lo) / (self.hi - self.lo);
-        limit.0 + (f64::from(limit.1 - limit.0) * part).round() as i32
+        limit.0 + (f64::from(limit.1 - limit.0) * self.part(*value)).round() as i32
     }
 
     fn key_points<H: KeyPointHint>(&self, hint: H) -> Vec<f64> {
