@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use super::metrics::{NAMES, about};
 use super::scenario::Scenario;
 
 /// A scenario as it stands in its file: what holds always, and what each
@@ -50,7 +51,26 @@ impl Sheet {
         for preset in sheet.presets() {
             sheet.layered(&preset, &[])?;
         }
-        Ok(sheet)
+        let plan = &sheet.scenario;
+        let named = plan.targets.iter().map(|t| &t.metric);
+        for metric in named.chain(plan.published.iter().map(|p| &p.metric)) {
+            if about(metric).is_none() {
+                let known: Vec<String> =
+                    NAMES.iter().map(|(name, ..)| format!("`{name}`")).collect();
+                return Err(told(&format!(
+                    "unknown figure `{metric}`, expected one of {}",
+                    known.join(", ")
+                )));
+            }
+        }
+        let preset = plan.targets.iter().map(|t| &t.preset).find(|p| !sheet.presets().contains(p));
+        match preset {
+            Some(preset) => {
+                let known = sheet.presets().join(", ");
+                Err(told(&format!("a target is for the preset {preset:?}, but there are {known}")))
+            }
+            None => Ok(sheet),
+        }
     }
 
     /// What holds for all presets.
@@ -154,11 +174,16 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
+/// Tables that say one of several things: another takes their place.
+const ONE_OF: [&str; 2] = ["session", "reselection"];
+
 /// Lays `layer` over `table`. Lists of tables are laid over each other by name.
 fn merge(table: &mut Table, layer: &Table) {
     for (key, value) in layer {
         match (table.get_mut(key), value) {
-            (Some(Value::Table(below)), Value::Table(above)) => merge(below, above),
+            (Some(Value::Table(below)), Value::Table(above)) if !ONE_OF.contains(&key.as_str()) => {
+                merge(below, above);
+            }
             (Some(Value::Array(below)), Value::Table(above)) => {
                 for (name, change) in above {
                     if let (Some(Value::Table(entry)), Value::Table(change)) =
@@ -270,6 +295,9 @@ viewers.live.count = 10
             error.contains("preset report") && error.contains("did you mean `block`?"),
             "{error}"
         );
+        let wrong = format!("{SMALL}\n[[targets]]\nmetric = \"continutiy\"\nleast = 0.9\n");
+        let error = Sheet::read(&wrong).unwrap_err().0;
+        assert!(error.contains("did you mean `continuity`?"), "{error}");
         let error = Sheet::read(SMALL).unwrap().layered("reprot", &[]).unwrap_err().0;
         assert!(error.contains("default, report"), "{error}");
     }

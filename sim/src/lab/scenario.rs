@@ -183,6 +183,9 @@ pub struct Group {
     /// Spread of their clocks, a standard deviation.
     #[serde(default)]
     pub skew: Span,
+    /// How far their clocks are ahead.
+    #[serde(default)]
+    pub ahead: Span,
     /// What they do to harm the others.
     #[serde(default)]
     pub attack: Option<Attack>,

@@ -232,8 +232,9 @@ impl<'a> Run<'a> {
             let reachable = uniform(&mut self.rng) < group.reachable;
             self.world.set_reachable(ix, reachable);
         }
-        if !group.skew.0.is_zero() {
-            let offset = normal(&mut self.rng) * group.skew.0.as_micros() as f64;
+        if !(group.skew.0 + group.ahead.0).is_zero() {
+            let spread = normal(&mut self.rng) * group.skew.0.as_micros() as f64;
+            let offset = spread + group.ahead.0.as_micros() as f64;
             self.world.set_clock(ix, offset as i64, 0);
         }
         let join =
