@@ -205,6 +205,8 @@ def run(args):
         ended = time.time()
         swarm.processes["provider"].kill()
         swarm.processes["live-0"].kill()
+        # Its lock on the cache lasts until it is gone.
+        swarm.processes["live-0"].wait()
         print(f"  killed the provider and live-0 {ended - began:.0f} s after the channel began to play")
         viewer("again", kept=cache("live-0"))
         kept = lambda o: o.get("files", 0) if str(o.get("message", "")).startswith("keeping files") else 0
