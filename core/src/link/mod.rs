@@ -22,10 +22,6 @@ use crate::wire::message::{Message, Purpose};
 
 use outbox::Outbox;
 
-/// A reader that takes nothing for this long has stopped; one behind a busy
-/// uplink gets its turn sooner.
-const STUCK: Duration = Duration::from_millis(500);
-
 /// What a connection is, as far as its handshake has told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -190,10 +186,16 @@ impl Links {
     }
 
     /// The longest that anything waited on this link, or in its transport,
-    /// since this was last asked; `None` while its reader has stopped altogether.
-    pub(crate) fn take_delay(&mut self, now: Time, id: LinkId) -> Option<Duration> {
+    /// since this was last asked; `None` while its reader has taken nothing for
+    /// `stuck`.
+    pub(crate) fn take_delay(
+        &mut self,
+        now: Time,
+        id: LinkId,
+        stuck: Duration,
+    ) -> Option<Duration> {
         let outbox = &mut self.links.get_mut(&id)?.outbox;
-        (!outbox.is_stuck(now, STUCK)).then(|| outbox.take_slowest(now))
+        (!outbox.is_stuck(now, stuck)).then(|| outbox.take_slowest(now))
     }
 
     /// Since when something waits on this link, or in its transport.
@@ -213,6 +215,14 @@ impl Links {
             self.judge_reading(id);
             self.make_ready(id);
         }
+    }
+
+    /// A long block that came in on a link, alone and whole.
+    pub(crate) fn receive_whole(&mut self, now: Time, id: LinkId, input: &Bytes) -> Option<Block> {
+        let link = self.links.get_mut(&id)?;
+        let block = link.framer.whole(input)?;
+        link.heard = now;
+        Some(block)
     }
 
     /// The next thing that came in on a link. `None` when `input` is used up, or

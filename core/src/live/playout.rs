@@ -254,7 +254,10 @@ impl Playout {
         let earliest = |seq| clock.local(channel.slot_end(seq)).unwrap_or(now);
         if matches!(self.mode, PlayoutDelay::Auto | PlayoutDelay::Fixed(_)) {
             let margin = match self.mode {
-                PlayoutDelay::Auto => (repair * 2).min(MAX_MARGIN),
+                // Each sub-stream has brought a block by then, and told how late it is.
+                PlayoutDelay::Auto => {
+                    (repair * 2).min(MAX_MARGIN).max(channel.round() - channel.block())
+                }
                 _ => Duration::ZERO,
             };
             let meant = self.target(now, repair).max(signed_micros(margin));

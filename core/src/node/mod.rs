@@ -30,6 +30,8 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use bytes::Bytes;
+
 use crate::config::{Config, ConfigError};
 use crate::dht::{Dht, OpId};
 use crate::event::{
@@ -353,7 +355,7 @@ impl Node {
             id: channel.id(),
             verifier: c.verifier.for_channel(&channel),
             buffer: None,
-            clock: StreamClock::default(),
+            clock: StreamClock::new(channel.round()),
             playout: Playout::new(c),
             feeds: Feeds::new(self.now, channel.sub_streams(), Path::NONE),
             children: Children::new(channel.sub_streams(), c.initial_streams),
@@ -429,12 +431,15 @@ impl Node {
         }
     }
 
-    fn on_received(&mut self, link: LinkId, bytes: &[u8]) {
+    fn on_received(&mut self, link: LinkId, bytes: &Bytes) {
         if self.leaving.is_some() {
             return;
         }
         self.stats.bytes_received += bytes.len() as u64;
-        let mut input = bytes;
+        if let Some(block) = self.links.receive_whole(self.now, link, bytes) {
+            return self.on_block(link, block);
+        }
+        let mut input = &bytes[..];
         // Whatever a message does to its link, the loop looks it up again.
         while let Some(incoming) = self.links.receive(self.now, link, &mut input) {
             match incoming {

@@ -93,8 +93,9 @@ impl Node {
 
     /// What is not older than a live viewer's own delay is live.
     fn live_from(&self, edge: Seq) -> Seq {
-        let offset = self.config.join_offset;
-        self.stream.as_ref().map_or(edge, |s| edge.minus(s.channel.blocks_in(offset)))
+        self.stream
+            .as_ref()
+            .map_or(edge, |s| edge.minus(s.channel.blocks_in(self.join_offset(&s.channel))))
     }
 
     /// The block at a position.
@@ -159,7 +160,7 @@ impl Node {
         let Some(stream) = &self.stream else { return };
         // The live side went on beside the past.
         let first = stream.buffer.as_ref().map(|buffer| {
-            let back = stream.channel.blocks_in(self.config.join_offset);
+            let back = stream.channel.blocks_in(self.join_offset(&stream.channel));
             buffer.end().minus(back).max(buffer.start())
         });
         // Nobody who is there is thrown back.
