@@ -25,6 +25,8 @@ use crate::world::{Observer, World};
 
 /// A datagram of seven transport stream packets, as encoders send them.
 const DATAGRAM: usize = 1_316;
+/// Of more viewers the bound takes the mean latency for that of each pair.
+const MANY: usize = 2_000;
 /// The longest datagram of a coarse encoder.
 const LONGEST: u64 = 65_000;
 
@@ -334,7 +336,14 @@ fn bounds_of(plan: &Live, rtt: &Rtt, sites: &[usize]) -> (Option<Bound>, Option<
     let site = |v: Option<usize>| v.map_or(sites[1], |v| sites[v + 2]);
     let uploads = vec![plan.upload; plan.viewers];
     let way = |a, b| rtt.rtt(site(a), site(Some(b))) / 2;
-    let b6 = bounds::b6(plan.block, plan.rate, plan.provider_upload, &uploads, way);
+    let (block, rate, source) = (plan.block, plan.rate, plan.provider_upload);
+    // The nearest of very many is as near as in a few, but takes long to find.
+    let b6 = if plan.viewers <= MANY {
+        bounds::b6(block, rate, source, &uploads, way)
+    } else {
+        let ways = (1..MANY).map(|v| way(Some(v - 1), v)).sum::<Duration>();
+        bounds::b6_even(block, rate, source, &uploads, ways / (MANY as u32 - 1))
+    };
     let mut to_provider: Vec<Duration> = sites[2..].iter().map(|s| rtt.rtt(sites[1], *s)).collect();
     to_provider.sort_unstable();
     let median = quantile(&to_provider, 0.5);

@@ -3,6 +3,7 @@
 
 mod outbox;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -20,7 +21,7 @@ use crate::wire::emit;
 use crate::wire::frame::{Arena, FrameError, Framer, Incoming};
 use crate::wire::message::{Message, Purpose};
 
-use outbox::Outbox;
+use outbox::{Outbox, Waiting};
 
 /// What a connection is, as far as its handshake has told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +76,9 @@ pub(crate) struct Link {
 /// Every connection of a node.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
-    links: BTreeMap<LinkId, Link>,
+    /// Boxed, for a map has room for more than it holds.
+    links: BTreeMap<LinkId, Box<Link>>,
+    waiting: Waiting,
     /// Links with something to send, served one after another.
     ready: VecDeque<LinkId>,
     /// The same for the past, which goes out when nothing live can.
@@ -96,24 +99,24 @@ impl Links {
     }
 
     pub(crate) fn get(&self, link: LinkId) -> Option<&Link> {
-        self.links.get(&link)
+        self.links.get(&link).map(|l| &**l)
     }
 
     pub(crate) fn get_mut(&mut self, link: LinkId) -> Option<&mut Link> {
-        self.links.get_mut(&link)
+        self.links.get_mut(&link).map(|l| &mut **l)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (LinkId, &Link)> {
-        self.links.iter().map(|(id, link)| (*id, link))
+        self.links.iter().map(|(id, link)| (*id, &**link))
     }
 
     /// Whether one more connection from this address may be accepted.
     pub(crate) fn has_room(&self, config: &Config, from: IpAddr) -> bool {
         let from = from.to_canonical();
-        let same = |l: &&Link| !l.dialled && l.remote.ip().to_canonical() == from;
+        let same = |l: &Link| !l.dialled && l.remote.ip().to_canonical() == from;
         self.links.len() < config.max_links
             && (self.links.len() < config.max_links_per_address
-                || self.links.values().filter(same).count() < config.max_links_per_address)
+                || self.iter().filter(|(_, l)| same(l)).count() < config.max_links_per_address)
     }
 
     pub(crate) fn open(&mut self, now: Time, id: LinkId, remote: SocketAddr, role: Role) {
@@ -133,11 +136,13 @@ impl Links {
             reading: true,
             max_frame: usize::MAX,
         };
-        self.links.insert(id, link);
+        self.links.insert(id, Box::new(link));
     }
 
-    pub(crate) fn remove(&mut self, id: LinkId) -> Option<Link> {
-        self.links.remove(&id)
+    pub(crate) fn remove(&mut self, id: LinkId) -> Option<Box<Link>> {
+        let mut link = self.links.remove(&id)?;
+        link.outbox.clear(&mut self.waiting);
+        Some(link)
     }
 
     /// Queues a message. Returns `false` if the link has so much waiting that
@@ -148,7 +153,7 @@ impl Links {
         };
         let mut frame = Head::new();
         emit::encode(message, &mut frame);
-        let fits = link.outbox.push_control(frame);
+        let fits = link.outbox.push_control(&mut self.waiting, frame);
         self.judge_reading(id);
         self.make_ready(id);
         fits
@@ -195,12 +200,13 @@ impl Links {
         stuck: Duration,
     ) -> Option<Duration> {
         let outbox = &mut self.links.get_mut(&id)?.outbox;
-        (!outbox.is_stuck(now, stuck)).then(|| outbox.take_slowest(now))
+        let waiting = &self.waiting;
+        (!outbox.is_stuck(waiting, now, stuck)).then(|| outbox.take_slowest(waiting, now))
     }
 
     /// Since when something waits on this link, or in its transport.
     pub(crate) fn waiting_since(&self, id: LinkId) -> Option<Time> {
-        self.links.get(&id)?.outbox.waiting_since()
+        self.links.get(&id)?.outbox.waiting_since(&self.waiting)
     }
 
     /// Bytes of blocks that wait on a link.
@@ -211,7 +217,7 @@ impl Links {
     /// Credit comes back.
     pub(crate) fn flushed(&mut self, now: Time, id: LinkId, bytes: usize) {
         if let Some(link) = self.links.get_mut(&id) {
-            link.outbox.flushed(now, bytes);
+            link.outbox.flushed(&mut self.waiting, now, bytes);
             self.judge_reading(id);
             self.make_ready(id);
         }
@@ -257,7 +263,7 @@ impl Links {
         actions: &mut VecDeque<Action>,
     ) {
         let Some(link) = self.links.get_mut(&id) else { return };
-        while let Some(head) = link.outbox.pop_control(now) {
+        while let Some(head) = link.outbox.pop_control(&mut self.waiting, now) {
             actions.push_back(control(id, head, stats));
         }
     }
@@ -275,7 +281,7 @@ impl Links {
         if flush {
             self.drain_control(now, id, stats, actions);
         }
-        if self.links.remove(&id).is_some() {
+        if self.remove(id).is_some() {
             actions.push_back(Action::Close { link: id, flush });
         }
     }
@@ -300,14 +306,16 @@ impl Links {
             };
             if let Some(link) = self.links.get_mut(&id) {
                 if link.outbox.has_credit(config.send_window) {
-                    if let Some(head) = link.outbox.pop_control(now) {
+                    if let Some(head) = link.outbox.pop_control(&mut self.waiting, now) {
                         return Some(control(id, head, stats));
                     }
                     let open = matches!(link.role, Role::BlockOut(_) | Role::PastOut)
-                        && link.outbox.is_fluent(now, config.queue_limit)
+                        && link.outbox.is_fluent(&self.waiting, now, config.queue_limit)
                         && self.bucket.is_open(now);
                     if let Some(block) = open
-                        .then(|| link.outbox.pop_block(now, &mut stats.blocks_dropped))
+                        .then(|| {
+                            link.outbox.pop_block(&mut self.waiting, now, &mut stats.blocks_dropped)
+                        })
                         .flatten()
                     {
                         let body = block.frame().clone();
@@ -332,8 +340,8 @@ impl Links {
 
     /// Lets blocks that waited for the upload cap go on.
     pub(crate) fn uncap(&mut self) {
-        let waiting = |(id, l): (&LinkId, &Link)| l.outbox.has_blocks().then_some(*id);
-        let ids: VecDeque<LinkId> = self.links.iter().filter_map(waiting).collect();
+        let waiting = |(id, l): (LinkId, &Link)| l.outbox.has_blocks().then_some(id);
+        let ids: VecDeque<LinkId> = self.iter().filter_map(waiting).collect();
         ids.into_iter().for_each(|id| self.make_ready(id));
     }
 

@@ -8,10 +8,11 @@
 
 use core::time::Duration;
 
+use crate::live::recent::Recent;
 use crate::time::{Time, micros};
 
-const BUCKET: Duration = Duration::from_secs(1);
-const BUCKETS: usize = 30;
+/// Seconds.
+const WINDOW: usize = 30;
 const SLEW_PPM: i64 = 500;
 /// A sample this far below the clock is not a faster path, in microseconds.
 const LEAP: i64 = 10_000_000;
@@ -22,8 +23,8 @@ const SETTLE: Duration = Duration::from_secs(4);
 /// Maps stream time to local time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StreamClock {
-    /// Minimum of each second of the window, newest last written.
-    minima: [Option<(u64, i64)>; BUCKETS],
+    /// Minimum of each second of the window.
+    minima: Recent<WINDOW>,
     /// The offset in use, in microseconds, and when it was last moved.
     offset: Option<(i64, Time)>,
     /// From when on it is slewed.
@@ -50,18 +51,13 @@ impl StreamClock {
     /// Returns by how many microseconds the clock was stepped, zero or less.
     pub(crate) fn arrived(&mut self, now: Time, slot_end: Time) -> i64 {
         let sample = now.diff_micros(slot_end);
-        let second = now.as_micros() / micros(BUCKET);
-        let bucket = &mut self.minima[(second % BUCKETS as u64) as usize];
-        match bucket {
-            Some((s, min)) if *s == second => *min = (*min).min(sample),
-            _ => *bucket = Some((second, sample)),
-        }
+        self.minima.note(now, sample, i64::min);
         let settled = now + self.settle;
         let steady = self.steady.get_or_insert(settled);
         let old = self.offset.map_or(sample, |(offset, _)| offset);
         if sample < old.saturating_sub(LEAP) {
             // No path got that much faster: the provider's clock leapt ahead.
-            self.minima = [None; BUCKETS];
+            self.minima = Recent::default();
             *steady = settled;
         }
         let steady = *steady;
@@ -79,9 +75,7 @@ impl StreamClock {
 
     /// Moves the offset toward the window's minimum.
     pub(crate) fn slew(&mut self, now: Time) {
-        let oldest = (now.as_micros() / micros(BUCKET)).saturating_sub(BUCKETS as u64 - 1);
-        let recent = self.minima.iter().flatten().filter(|(s, _)| *s >= oldest);
-        let Some(min) = recent.map(|(_, min)| *min).min() else { return };
+        let Some(min) = self.minima.values(now).min() else { return };
         let steady = self.is_steady(now);
         if let Some((offset, at)) = &mut self.offset
             && steady

@@ -30,6 +30,8 @@ const MAP_PATIENCE: Duration = Duration::from_millis(150);
 const OUTLIER: Duration = Duration::from_secs(5);
 /// No parent is left before its next block is this many D overdue.
 const OVERDUE_BLOCKS: u32 = 4;
+/// Looks at feeds and gaps in the time of a long block.
+const TICKS_A_BLOCK: u32 = 8;
 /// How long a parent that lagged is not asked again.
 const SHUN: Duration = Duration::from_secs(10);
 /// No block for this long after the start: begin again elsewhere.
@@ -137,7 +139,10 @@ impl Node {
     /// Looks at every feed: orphans, requests without answer, parents that
     /// lag, parents that could be better; then at gaps.
     pub(super) fn tick(&mut self) {
-        self.arm(Timer::Tick, self.now + TICK);
+        let Some(stream) = &self.stream else { return };
+        // Nothing of a long block is decided in so short a time.
+        let pause = TICK.max(stream.channel.block() / TICKS_A_BLOCK);
+        self.arm(Timer::Tick, self.now + pause);
         let Some(stream) = &self.stream else { return };
         if stream.buffer.is_none() || self.source.is_some() {
             return;

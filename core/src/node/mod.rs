@@ -164,7 +164,7 @@ struct Stream {
     /// Blocks of each file that the live side holds.
     tally: Tally,
     /// We watch the past.
-    rewind: Option<Rewind>,
+    rewind: Option<Box<Rewind>>,
     recruit: Recruit,
 }
 
@@ -186,7 +186,8 @@ pub struct Node {
     rendezvous: Rendezvous,
     partners: Partnership,
     stream: Option<Stream>,
-    source: Option<Source>,
+    /// What only some have is boxed, for a world holds very many nodes.
+    source: Option<Box<Source>>,
     join: Option<(Ticket, Box<Join>)>,
     /// Another channel is to take the place of this one, if there is one.
     switch: Option<(Ticket, Box<Join>)>,
@@ -201,10 +202,10 @@ pub struct Node {
     crowded: Option<Time>,
     maps_sent: Time,
     map_round: u32,
-    dht: Option<Dht>,
+    dht: Option<Box<Dht>>,
     /// What the operations of the DHT are for.
     ops: BTreeMap<OpId, Use>,
-    keeper: Option<Keeper>,
+    keeper: Option<Box<Keeper>>,
     serving: Serving,
     #[cfg(feature = "ghost")]
     lists: Option<lists::Lists>,
@@ -258,7 +259,7 @@ impl Node {
         };
         if let Some(config) = node.config.dht {
             let rng = node.rng.fork();
-            node.dht = Some(Dht::new(config, node.config.listen, rng, now));
+            node.dht = Some(Box::new(Dht::new(config, node.config.listen, rng, now)));
         }
         let config = &node.config;
         let periodic = [
@@ -298,7 +299,7 @@ impl Node {
         let source = Source::new(&channel, signer, above, now);
         let clock = StreamClock::own(now, source.shift());
         let first = source.open();
-        node.source = Some(source);
+        node.source = Some(Box::new(source));
         node.enter(channel);
         if let Some(stream) = &mut node.stream {
             let (s, capacity) = (stream.channel.sub_streams(), node.config.buffer);

@@ -4,7 +4,6 @@ use core::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::config::Config;
 use crate::id::{NodeId, Seq, SubStream};
 use crate::live::children::{Child, Load};
 use crate::node::{Dial, Node, REVIEW, Timer};
@@ -20,12 +19,6 @@ const STUCK: u32 = 8;
 const NOT_READING: Duration = Duration::from_millis(500);
 /// Tokens that one partner may hold.
 const MAX_TOKENS: usize = 4;
-
-/// How long a block may wait: an uplink that is used well has sent the last copy
-/// of one just before the next one comes, so that some wait for almost D.
-fn queue_limit(config: &Config, block: Duration) -> Duration {
-    config.queue_limit.max(block * 5 / 2)
-}
 
 impl Node {
     pub(super) fn on_subscribe(&mut self, node: NodeId, subscribe: Subscribe) {
@@ -218,7 +211,7 @@ impl Node {
         // else, where more in the queue would starve the pushes.
         let since = self.links.waiting_since(link);
         let block = self.stream.as_ref().map_or(Duration::ZERO, |s| s.channel.block());
-        let limit = queue_limit(&self.config, block);
+        let limit = self.config.queue_limit.max(block);
         let late = since.is_some_and(|t| self.now.since(t) > limit);
         if late || self.stream.as_ref().is_some_and(|s| s.children.is_behind()) {
             return;
@@ -243,7 +236,7 @@ impl Node {
     pub(super) fn review(&mut self) {
         self.arm(Timer::Review, self.now + REVIEW);
         let Some(stream) = &mut self.stream else { return };
-        let limit = queue_limit(&self.config, stream.channel.block());
+        let limit = self.config.queue_limit.max(stream.channel.block());
         let stuck_after = NOT_READING.max(stream.channel.round());
         let mut load = Load::default();
         let mut stuck: SmallVec<[NodeId; 8]> = SmallVec::new();
