@@ -10,11 +10,11 @@ use crate::event::{Notice, Phase, Warning};
 use crate::id::{NodeId, Seq, SubStream};
 use crate::live::clock::StreamClock;
 use crate::live::feeds::{Asked, Feeds};
+use crate::live::pace::Pace;
 use crate::live::playout::Playout;
 use crate::live::repair::Repair;
 use crate::live::select::{self, View, Views};
-use crate::node::mend::REPAIR_BLOCKS;
-use crate::node::{Dial, Node, Stream, TICK, Timer};
+use crate::node::{Dial, Node, Stream, Timer};
 use crate::partnership::{Partner, Partnership};
 use crate::stream::buffer::BlockBuffer;
 use crate::stream::channel::Channel;
@@ -28,10 +28,6 @@ const ENOUGH_MAPS: usize = 3;
 const MAP_PATIENCE: Duration = Duration::from_millis(150);
 /// A newest block this far above the middle one of all maps is not believed.
 const OUTLIER: Duration = Duration::from_secs(5);
-/// No parent is left before its next block is this many D overdue.
-const OVERDUE_BLOCKS: u32 = 4;
-/// Looks at feeds and gaps in the time of a long block.
-const TICKS_A_BLOCK: u32 = 8;
 /// How long a parent that lagged is not asked again.
 const SHUN: Duration = Duration::from_secs(10);
 /// No block for this long after the start: begin again elsewhere.
@@ -140,15 +136,13 @@ impl Node {
     /// lag, parents that could be better; then at gaps.
     pub(super) fn tick(&mut self) {
         let Some(stream) = &self.stream else { return };
-        // Nothing of a long block is decided in so short a time.
-        let pause = TICK.max(stream.channel.block() / TICKS_A_BLOCK);
-        self.arm(Timer::Tick, self.now + pause);
+        let (pace, idle) = (stream.pace, self.now.since(stream.progress));
+        self.arm(Timer::Tick, self.now + pace.tick);
         let Some(stream) = &self.stream else { return };
         if stream.buffer.is_none() || self.source.is_some() {
             return;
         }
-        let idle = self.now.since(stream.progress);
-        if idle > FALSE_START.max(stream.channel.round()) && stream.progress == stream.began {
+        if idle > FALSE_START.max(pace.round) && stream.progress == stream.began {
             return self.false_start();
         }
         for j in 0..stream.channel.sub_streams() {
@@ -186,7 +180,7 @@ impl Node {
         let played = stream.playout.next().filter(|_| self.stats.startup.is_some());
         stream.played = played.or(stream.played);
         stream.buffer = None;
-        stream.clock = StreamClock::new(stream.channel.round());
+        stream.clock = StreamClock::new(stream.pace.round);
         stream.playout = Playout::new(&self.config);
         stream.feeds = Feeds::new(self.now, s, Path::NONE);
         stream.repair = Repair::default();
@@ -215,15 +209,13 @@ impl Node {
             }
         }
         let Some(parent) = feed.parent else { return self.seek(sub, None, missing) };
-        let Reselection::Lag { overdue } = self.config.reselection else { return };
-        let round = stream.channel.round();
-        let overdue = stream.channel.at_least(overdue, OVERDUE_BLOCKS);
-        let slack = stream.channel.at_least(self.config.repair_after, REPAIR_BLOCKS);
+        let Reselection::Lag { .. } = self.config.reselection else { return };
+        let Pace { round, overdue, repair_after, .. } = stream.pace;
         if !feed.fed && now.since(feed.changed) > overdue + round {
             return self.leave_parent(sub, parent, missing);
         }
         let expected = stream.clock.local(stream.channel.slot_end(missing));
-        let late = expected.map_or(0, |t| now.diff_micros(t)) - feed.overdue_after(slack);
+        let late = expected.map_or(0, |t| now.diff_micros(t)) - feed.overdue_after(repair_after);
         if late > signed_micros(overdue) && now >= feed.changed + self.config.cool_down {
             // Somebody else must be ahead of it, or it is not the parent's fault.
             let block = stream.channel.block();

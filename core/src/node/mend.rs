@@ -6,22 +6,16 @@ use smallvec::SmallVec;
 
 use crate::event::Fault;
 use crate::id::{LinkId, NodeId, Seq};
-use crate::node::{Node, Stream, TICK};
+use crate::live::pace::Pace;
+use crate::node::{Node, TICK};
 use crate::partnership::Partner;
 use crate::wire::message::Message;
 
 /// A block this overdue that the provider no longer has, and every partner
 /// denies to have, is given up.
 const UNOBTAINABLE: Duration = Duration::from_secs(1);
-/// A repair that takes longer than this is not waited for in advance.
-const MAX_REPAIR: Duration = Duration::from_millis(600);
-/// How long a partner may take to answer a pull, besides the round trips.
-const ANSWER: Duration = Duration::from_millis(150);
 /// Gaps asked for in one look.
 const MAX_GAPS: usize = 64;
-/// No block is pulled before it is this many D late, nor is the answer given up
-/// sooner: a hop takes as long as it takes to send a block.
-pub(super) const REPAIR_BLOCKS: u32 = 2;
 
 impl Node {
     /// How long it takes to notice a gap, ask a partner and have the answer,
@@ -31,14 +25,11 @@ impl Node {
             return Duration::ZERO;
         }
         let slowest = self.partners.iter().filter(|p| p.block_in.is_some()).map(|p| p.rtt()).max();
-        let (after, most) = match &self.stream {
-            Some(Stream { channel, .. }) => (
-                channel.at_least(self.config.repair_after, REPAIR_BLOCKS),
-                channel.at_least(MAX_REPAIR, 2 * REPAIR_BLOCKS),
-            ),
-            None => (self.config.repair_after, MAX_REPAIR),
+        let Some(Pace { repair_after, max_repair, .. }) = self.stream.as_ref().map(|s| s.pace)
+        else {
+            return Duration::ZERO;
         };
-        (after + slowest.unwrap_or_default() * 2 + TICK).min(most)
+        (repair_after + slowest.unwrap_or_default() * 2 + TICK).min(max_repair)
     }
 
     /// Asks partners for blocks that should be here and are not.
@@ -49,11 +40,10 @@ impl Node {
         let (channel, s) = (&stream.channel, stream.channel.sub_streams());
         let next = stream.playout.next().unwrap_or(buffer.start());
         stream.repair.forget_before(next);
-        let after = channel.at_least(self.config.repair_after, REPAIR_BLOCKS);
-        let answer = channel.at_least(ANSWER, REPAIR_BLOCKS);
+        let Pace { repair_after, answer, .. } = stream.pace;
         let mut gaps: SmallVec<[Seq; MAX_GAPS]> = SmallVec::new();
         for (sub, feed) in stream.feeds.iter() {
-            let slack = feed.overdue_after(after);
+            let slack = feed.overdue_after(repair_after);
             let mut seq = buffer.first_missing(sub).max(next.align(sub, s));
             while gaps.len() < MAX_GAPS {
                 let expected = stream.clock.local(channel.slot_end(seq));
@@ -140,7 +130,7 @@ impl Node {
             return;
         };
         let due = stream.clock.local(stream.channel.slot_end(next));
-        let round = stream.channel.round();
+        let round = stream.pace.round;
         if !buffer.is_missing(next) || due.is_none_or(|t| now < t + UNOBTAINABLE.max(round)) {
             return;
         }

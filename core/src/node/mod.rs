@@ -42,6 +42,7 @@ use crate::link::{Links, Role};
 use crate::live::children::Children;
 use crate::live::clock::StreamClock;
 use crate::live::feeds::Feeds;
+use crate::live::pace::Pace;
 use crate::live::playout::Playout;
 use crate::live::repair::Repair;
 use crate::membership::Membership;
@@ -147,6 +148,7 @@ struct Stream {
     verifier: ChannelVerifier,
     /// `None` until the viewer knows where to begin.
     buffer: Option<BlockBuffer>,
+    pace: Pace,
     clock: StreamClock,
     playout: Playout,
     feeds: Feeds,
@@ -356,6 +358,7 @@ impl Node {
             id: channel.id(),
             verifier: c.verifier.for_channel(&channel),
             buffer: None,
+            pace: Pace::new(c, &channel),
             clock: StreamClock::new(channel.round()),
             playout: Playout::new(c),
             feeds: Feeds::new(self.now, channel.sub_streams(), Path::NONE),

@@ -237,7 +237,7 @@ impl Node {
         self.arm(Timer::Review, self.now + REVIEW);
         let Some(stream) = &mut self.stream else { return };
         let limit = self.config.queue_limit.max(stream.channel.block());
-        let stuck_after = NOT_READING.max(stream.channel.round());
+        let stuck_after = NOT_READING.max(stream.pace.round);
         let mut load = Load::default();
         let mut stuck: SmallVec<[NodeId; 8]> = SmallVec::new();
         for p in self.partners.iter_mut().filter(|p| stream.children.has_any(p.member.node)) {

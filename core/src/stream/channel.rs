@@ -210,12 +210,6 @@ impl Channel {
         self.block * u32::from(self.sub_streams)
     }
 
-    /// A span as configured, but no shorter than so many blocks: what is ample
-    /// for short blocks must not be over before a long one can be here.
-    pub fn at_least(&self, span: Duration, blocks: u32) -> Duration {
-        span.max(self.block * blocks)
-    }
-
     /// How many blocks span a duration, rounded up, at least one.
     pub fn blocks_in(&self, d: Duration) -> u64 {
         micros(d).div_ceil(micros(self.block)).max(1)
