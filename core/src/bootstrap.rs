@@ -340,16 +340,18 @@ impl Bootstrap {
             provider: *node == listed.provider,
             age: u16::try_from(now.since(kept.heard).as_secs()).unwrap_or(u16::MAX),
         };
-        let others = listed.nodes.iter().filter(|(node, _)| Some(**node) != own);
         // A window of a channel's nodes from a random place on costs the same
         // however many there are.
-        let size = listed.nodes.len();
-        let start = self.rng.below(size);
-        let mut found: Vec<Member> = if size <= 4 * MAX_MEMBERS {
-            others.map(member).collect()
-        } else {
-            others.clone().skip(start).chain(others.take(start)).take(4 * n).map(member).collect()
-        };
+        let from = self.rng.node_id();
+        let window = if listed.nodes.len() <= 4 * MAX_MEMBERS { usize::MAX } else { 4 * n };
+        let mut found: Vec<Member> = listed
+            .nodes
+            .range(from..)
+            .chain(listed.nodes.range(..from))
+            .filter(|(node, _)| Some(**node) != own)
+            .take(window)
+            .map(member)
+            .collect();
         self.rng.shuffle(&mut found);
         if let Some((node, kept)) = listed.nodes.get_key_value(&listed.provider)
             && !found.iter().any(|m| m.provider)

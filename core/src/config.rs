@@ -23,7 +23,7 @@ pub enum Reselection {
     },
     /// Wall-clock lag against the expected arrival of the next block.
     Lag {
-        /// A parent is left when its next block is overdue by this much.
+        /// A parent is left when its next block is overdue by this much, or 4 D.
         overdue: Duration,
     },
 }
@@ -58,7 +58,8 @@ pub struct Config {
     // Stream.
     /// How much of the stream a node keeps: 1 s to 10 min.
     pub buffer: Duration,
-    /// How far behind the newest known block a viewer starts: T_off (INFOCOM 2008).
+    /// How far behind the newest known block a viewer starts, or S·D if that is
+    /// longer: T_off (INFOCOM 2008).
     pub join_offset: Duration,
     /// How much must be contiguous before play-out begins.
     pub start_buffer: Duration,
@@ -104,7 +105,7 @@ pub struct Config {
     /// Whether gaps are pulled from partners, and a reset connection resumes
     /// at the first missing block.
     pub repair: bool,
-    /// A block not here this long after its usual arrival is pulled.
+    /// A block not here this long, or 2 D, after its usual arrival is pulled.
     pub repair_after: Duration,
     /// How long a request may stay unanswered.
     pub request_timeout: Duration,

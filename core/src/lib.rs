@@ -204,6 +204,7 @@ extern crate std;
 
 pub mod bootstrap;
 pub mod cache;
+pub mod chain;
 pub mod config;
 pub mod dht;
 pub mod event;

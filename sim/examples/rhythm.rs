@@ -35,6 +35,7 @@ fn main() {
         joins: Duration::ZERO,
         watch,
         rate,
+        coarse: false,
         upload: UPLOAD,
         provider_upload: UPLOAD,
         resets: None,

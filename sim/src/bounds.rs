@@ -53,6 +53,33 @@ pub fn b6(
     uploads: &[u64],
     latency: impl Fn(Option<usize>, usize) -> Duration,
 ) -> Option<Bound> {
+    let nearest = |from: Option<usize>, equals: &[usize]| {
+        (0..equals.len()).rev().min_by_key(|&i| latency(from, equals[i]))
+    };
+    greedy(delta, rate, source_upload, uploads, nearest, &latency)
+}
+
+/// The same where all are equally far: any is the nearest, so that a million
+/// viewers are reckoned in no time.
+pub fn b6_even(
+    delta: Duration,
+    rate: u64,
+    source_upload: u64,
+    uploads: &[u64],
+    latency: Duration,
+) -> Option<Bound> {
+    let last = |_: Option<usize>, equals: &[usize]| equals.len().checked_sub(1);
+    greedy(delta, rate, source_upload, uploads, last, |_, _| latency)
+}
+
+fn greedy(
+    delta: Duration,
+    rate: u64,
+    source_upload: u64,
+    uploads: &[u64],
+    nearest: impl Fn(Option<usize>, &[usize]) -> Option<usize>,
+    latency: impl Fn(Option<usize>, usize) -> Duration,
+) -> Option<Bound> {
     let mut without: Vec<usize> = (0..uploads.len()).collect();
     without.sort_by_key(|&v| (uploads[v], Reverse(v)));
     let mut copies = source_upload.checked_div(rate)?;
@@ -71,9 +98,9 @@ pub fn b6(
             continue;
         }
         let equals = without.partition_point(|&v| uploads[v] < uploads[last]);
-        let nearest = (equals..without.len()).rev().min_by_key(|&i| latency(from, without[i]))?;
+        let chosen = equals + nearest(from, &without[equals..])?;
         // The order among equals does not matter but for ties.
-        let to = without.remove(nearest);
+        let to = without.remove(chosen);
 
         let sent = since + scale(delta, rate, upload);
         let arrival = sent + latency(from, to);
@@ -143,6 +170,8 @@ mod tests {
             for (latency, slots) in table {
                 let bound = b6(S, R, R, &vec![R; n], |_, _| percent(latency)).expect("feasible");
                 assert_eq!(bound.max, S + percent(slots), "{n} viewers, latency {latency} %");
+                let even = b6_even(S, R, R, &vec![R; n], percent(latency));
+                assert_eq!(even, Some(bound), "{n} viewers, latency {latency} %");
             }
         }
     }

@@ -1,11 +1,11 @@
 //! What a connection is made of.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::ops::{Index, IndexMut};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use eddy_core::chain::{Chain, Chains};
 use eddy_core::{DialId, LinkId, Time};
 
 use crate::node::NodeIx;
@@ -51,27 +51,52 @@ impl EndKey {
 pub(crate) enum Parcel {
     /// The acceptor took the connection.
     Accepted,
-    /// One `Send`.
-    Data { head: Bytes, body: Bytes },
+    /// One `Send`, of head or body.
+    Data(Bytes),
+    /// One `Send`, of both.
+    Both(Box<[Bytes; 2]>),
     /// The sender closed, or died.
     Fin,
 }
 
+/// The parcels of all connections, wherever they wait.
+pub(crate) type Parcels = Chains<Parcel>;
+
 impl Parcel {
+    /// What one `Send` puts on its way.
+    pub(crate) fn sent(head: &[u8], body: Bytes) -> Self {
+        match (head.is_empty(), body.is_empty()) {
+            (true, _) => Self::Data(body),
+            (_, true) => Self::Data(Bytes::copy_from_slice(head)),
+            _ => Self::Both(Box::new([Bytes::copy_from_slice(head), body])),
+        }
+    }
+
+    /// Its bytes as they lie, the second piece often empty.
+    pub(crate) fn pieces(self) -> [Bytes; 2] {
+        match self {
+            Self::Data(bytes) => [bytes, Bytes::new()],
+            Self::Both(both) => *both,
+            Self::Accepted | Self::Fin => [Bytes::new(), Bytes::new()],
+        }
+    }
+
+    /// Its bytes in one piece, copied only if there are two.
+    pub(crate) fn joined(self) -> Bytes {
+        match self.pieces() {
+            [only, nothing] if nothing.is_empty() => only,
+            both => Bytes::from(both.concat()),
+        }
+    }
+
     /// In bytes.
     pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Data { head, body } => head.len() + body.len(),
+            Self::Data(bytes) => bytes.len(),
+            Self::Both(both) => both.iter().map(Bytes::len).sum(),
             Self::Accepted | Self::Fin => 0,
         }
     }
-}
-
-/// What waits to be read.
-#[derive(Debug)]
-pub(crate) enum Arrived {
-    Bytes(Bytes),
-    Fin,
 }
 
 /// How an end stands with its machine.
@@ -91,9 +116,9 @@ pub(crate) enum State {
 pub(crate) struct End {
     pub(crate) node: NodeIx,
     pub(crate) state: State,
-    pub(crate) stalled: VecDeque<Parcel>,
-    pub(crate) queued: VecDeque<Parcel>,
-    pub(crate) flight: VecDeque<Parcel>,
+    pub(crate) stalled: Chain,
+    pub(crate) queued: Chain,
+    pub(crate) flight: Chain,
     /// Bytes admitted to the uplink that the other machine has not read.
     pub(crate) outstanding: usize,
     /// A `Resume` is on its way.
@@ -101,28 +126,35 @@ pub(crate) struct End {
     /// When the last parcel launched arrives: the next is no earlier.
     pub(crate) arrival: Time,
     pub(crate) reading: bool,
-    pub(crate) inbox: VecDeque<Arrived>,
+    pub(crate) inbox: Chain,
 }
 
 impl End {
-    pub(crate) const fn new(node: NodeIx, state: State) -> Self {
+    pub(crate) fn new(node: NodeIx, state: State) -> Self {
         Self {
             node,
             state,
-            stalled: VecDeque::new(),
-            queued: VecDeque::new(),
-            flight: VecDeque::new(),
+            stalled: Chain::default(),
+            queued: Chain::default(),
+            flight: Chain::default(),
             outstanding: 0,
             resuming: false,
             arrival: Time::ZERO,
             reading: true,
-            inbox: VecDeque::new(),
+            inbox: Chain::default(),
         }
     }
 
-    pub(crate) fn forget_unsent(&mut self) {
-        self.stalled.clear();
-        self.queued.clear();
+    pub(crate) fn forget_unsent(&mut self, parcels: &mut Parcels) {
+        parcels.clear(&mut self.stalled);
+        parcels.clear(&mut self.queued);
+    }
+
+    /// Nothing of it is wanted any more.
+    pub(crate) fn forget_all(&mut self, parcels: &mut Parcels) {
+        self.forget_unsent(parcels);
+        parcels.clear(&mut self.flight);
+        parcels.clear(&mut self.inbox);
     }
 }
 
@@ -163,18 +195,4 @@ pub(crate) struct Syn {
     /// One way.
     pub(crate) latency: Duration,
     pub(crate) gives_up: Time,
-}
-
-/// Head and body in one piece, copied only if there are two.
-pub(crate) fn join(head: Bytes, body: Bytes) -> Bytes {
-    match (head.is_empty(), body.is_empty()) {
-        (true, _) => body,
-        (_, true) => head,
-        _ => {
-            let mut both = BytesMut::with_capacity(head.len() + body.len());
-            both.extend_from_slice(&head);
-            both.extend_from_slice(&body);
-            both.freeze()
-        }
-    }
 }

@@ -59,5 +59,5 @@ pub use disk::Disk;
 pub use latency::Rtt;
 pub use net::{Net, Sharing};
 pub use node::{NodeIx, Traffic};
-pub use queue::Keeping;
+pub use queue::{Keeping, Queue};
 pub use world::{Observer, START, World};

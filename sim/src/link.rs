@@ -12,7 +12,7 @@ use bytes::Bytes;
 use eddy_core::{DialId, Event, LinkId};
 use slab::Slab;
 
-use crate::conn::{Arrived, Conn, ConnKey, End, EndKey, Ends, Parcel, Side, State, Syn, join};
+use crate::conn::{Conn, ConnKey, End, EndKey, Ends, Parcel, Side, State, Syn};
 use crate::net::Sharing;
 use crate::node::{Life, NodeIx};
 use crate::queue::Kind;
@@ -123,7 +123,7 @@ impl World {
         if end.stalled.is_empty() && end.outstanding < window {
             self.admit(key, parcel);
         } else {
-            end.stalled.push_back(parcel);
+            self.parcels.push(&mut end.stalled, parcel);
         }
     }
 
@@ -144,7 +144,7 @@ impl World {
         if sharing == Sharing::Fifo || end.queued.is_empty() {
             uplink.join(key);
         }
-        end.queued.push_back(parcel);
+        self.parcels.push(&mut end.queued, parcel);
         if uplink.is_idle() {
             self.serve(node);
         }
@@ -156,7 +156,7 @@ impl World {
         while let Some(key) = uplink.next() {
             let end = Self::conn_in(&mut self.conns, key.conn).map(|c| &c.ends[key.side]);
             // What its owner threw away needs no service.
-            let Some(parcel) = end.and_then(|e| e.queued.front()) else {
+            let Some(parcel) = end.and_then(|e| self.parcels.first(&e.queued)) else {
                 continue;
             };
             let done = uplink.serve(self.now, key, parcel.len());
@@ -171,7 +171,7 @@ impl World {
         let Some(key) = uplink.finish() else { return };
         let end = Self::conn_in(&mut self.conns, key.conn).map(|c| &mut c.ends[key.side]);
         if let Some(end) = end
-            && let Some(parcel) = end.queued.pop_front()
+            && let Some(parcel) = self.parcels.pop(&mut end.queued)
         {
             if sharing == Sharing::Turns && !end.queued.is_empty() {
                 uplink.join(key);
@@ -202,9 +202,12 @@ impl World {
         let latency = conn.latency;
         let leaves = self.cut_until(from, to).unwrap_or(self.now);
         let arrival = leaves + latency + self.delay(from, latency * 2);
-        let Some(end) = self.end(key) else { return };
+        let Some(conn) = Self::conn_in(&mut self.conns, key.conn) else {
+            return;
+        };
+        let end = &mut conn.ends[key.side];
         end.arrival = end.arrival.max(arrival);
-        end.flight.push_back(parcel);
+        self.parcels.push(&mut end.flight, parcel);
         let at = end.arrival;
         self.queue.push(at, Kind::Arrive(key.other()));
     }
@@ -225,9 +228,10 @@ impl World {
         let window = self.net.window;
         let Some(end) = self.end(key) else { return };
         end.resuming = false;
-        while let Some(end) = self.end(key)
+        while let Some(conn) = Self::conn_in(&mut self.conns, key.conn)
+            && let end = &mut conn.ends[key.side]
             && end.outstanding < window
-            && let Some(parcel) = end.stalled.pop_front()
+            && let Some(parcel) = self.parcels.pop(&mut end.stalled)
         {
             self.admit(key, parcel);
         }
@@ -257,7 +261,7 @@ impl World {
         let Some(conn) = Self::conn_in(&mut self.conns, key.conn) else {
             return;
         };
-        let Some(parcel) = conn.ends[key.side.other()].flight.pop_front() else {
+        let Some(parcel) = self.parcels.pop(&mut conn.ends[key.side.other()].flight) else {
             return;
         };
         let latency = conn.latency;
@@ -270,23 +274,24 @@ impl World {
                 let remote = self.nodes[conn.ends[key.side.other()].node.index()].addr;
                 self.dispatch(node, Event::Opened { link, dial: Some(dial), remote }, obs);
             }
-            (State::Open(_), Parcel::Data { head, body }) => {
-                let n = &mut self.nodes[node.index()];
-                n.traffic.received += (head.len() + body.len()) as u64;
-                if self.net.chunked {
-                    let mut rest = join(head, body);
-                    while !rest.is_empty() {
-                        let cut = 1 + n.rng.below(rest.len());
-                        end.inbox.push_back(Arrived::Bytes(rest.split_to(cut)));
-                    }
-                } else {
-                    let pieces = [head, body].into_iter().filter(|b| !b.is_empty());
-                    end.inbox.extend(pieces.map(Arrived::Bytes));
-                }
+            (State::Open(_), Parcel::Fin) => {
+                self.parcels.push(&mut end.inbox, Parcel::Fin);
                 self.read(key, obs);
             }
-            (State::Open(_), Parcel::Fin) => {
-                end.inbox.push_back(Arrived::Fin);
+            (State::Open(_), data @ (Parcel::Data(_) | Parcel::Both(_))) => {
+                let n = &mut self.nodes[node.index()];
+                n.traffic.received += data.len() as u64;
+                if self.net.chunked {
+                    let mut rest = data.joined();
+                    while !rest.is_empty() {
+                        let cut = 1 + n.rng.below(rest.len());
+                        self.parcels.push(&mut end.inbox, Parcel::Data(rest.split_to(cut)));
+                    }
+                } else {
+                    for piece in data.pieces().into_iter().filter(|piece| !piece.is_empty()) {
+                        self.parcels.push(&mut end.inbox, Parcel::Data(piece));
+                    }
+                }
                 self.read(key, obs);
             }
             (State::Closing(_), Parcel::Fin) => self.queue.push(self.now, Kind::Hangup(key)),
@@ -312,13 +317,15 @@ impl World {
             if self.life(node) != Life::Running {
                 return;
             }
-            match self.end(key).and_then(|end| end.inbox.pop_front()) {
-                Some(Arrived::Bytes(bytes)) => {
+            let next = Self::conn_in(&mut self.conns, key.conn)
+                .and_then(|conn| self.parcels.pop(&mut conn.ends[key.side].inbox));
+            match next {
+                Some(Parcel::Data(bytes)) => {
                     self.consumed(key, bytes.len());
                     self.dispatch(node, Event::Received { link, bytes }, obs);
                 }
-                Some(Arrived::Fin) => self.hang_up(key, obs),
-                None => return,
+                Some(Parcel::Fin) => self.hang_up(key, obs),
+                Some(Parcel::Accepted | Parcel::Both(_)) | None => return,
             }
         }
     }
@@ -359,11 +366,11 @@ impl World {
             return; // A `Closed` is on its way already.
         }
         end.state = State::Closing(link);
-        end.inbox.clear();
+        self.parcels.clear(&mut end.inbox);
         if flush {
             self.queue.push(self.now + LINGER, Kind::Linger(key));
         } else {
-            end.forget_unsent();
+            end.forget_unsent(&mut self.parcels);
         }
         self.settle(key);
     }
@@ -381,21 +388,25 @@ impl World {
     }
 
     pub(crate) fn linger(&mut self, key: EndKey) {
-        if let Some(end) = self.end(key)
+        if let Some(conn) = Self::conn_in(&mut self.conns, key.conn)
+            && let end = &mut conn.ends[key.side]
             && matches!(end.state, State::Closing(_))
         {
-            end.forget_unsent();
+            end.forget_unsent(&mut self.parcels);
             self.settle(key);
         }
     }
 
     /// Tells an end that its connection is over, once.
     pub(crate) fn hang_up(&mut self, key: EndKey, obs: &mut dyn Observer) {
-        let Some(end) = self.end(key) else { return };
+        let Some(conn) = Self::conn_in(&mut self.conns, key.conn) else {
+            return;
+        };
+        let end = &mut conn.ends[key.side];
         let (node, state) = (end.node, end.state);
         end.state = State::Closed;
-        end.forget_unsent();
-        end.inbox.clear();
+        end.forget_unsent(&mut self.parcels);
+        self.parcels.clear(&mut end.inbox);
         self.forget_if_over(key.conn);
         match state {
             State::Closed => {}
@@ -410,7 +421,9 @@ impl World {
         if let Some(conn) = self.conn(key)
             && conn.ends.0.iter().all(|end| end.state == State::Closed)
         {
-            self.conns.remove(key.ix as usize);
+            // What is still in flight reaches nobody.
+            let mut conn = self.conns.remove(key.ix as usize);
+            conn.ends.0.iter_mut().for_each(|end| end.forget_all(&mut self.parcels));
         }
     }
 
@@ -423,9 +436,7 @@ impl World {
             return;
         }
         for end in &mut conn.ends.0 {
-            end.forget_unsent();
-            end.flight.clear();
-            end.inbox.clear();
+            end.forget_all(&mut self.parcels);
         }
         let at = self.now + conn.latency / 2;
         for side in [Side::Dialler, Side::Acceptor] {
@@ -446,10 +457,11 @@ impl World {
             }
         }
         for key in mine {
-            if let Some(end) = self.end(key) {
+            if let Some(conn) = Self::conn_in(&mut self.conns, key.conn) {
+                let end = &mut conn.ends[key.side];
                 end.state = State::Closed;
-                end.forget_unsent();
-                end.inbox.clear();
+                end.forget_unsent(&mut self.parcels);
+                self.parcels.clear(&mut end.inbox);
             }
             if !silently {
                 self.launch(key, Parcel::Fin);

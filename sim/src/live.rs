@@ -25,6 +25,10 @@ use crate::world::{Observer, World};
 
 /// A datagram of seven transport stream packets, as encoders send them.
 const DATAGRAM: usize = 1_316;
+/// Of more viewers the bound takes the mean latency for that of each pair.
+const MANY: usize = 2_000;
+/// The longest datagram of a coarse encoder.
+const LONGEST: u64 = 65_000;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -43,6 +47,9 @@ pub struct Live {
     pub watch: Duration,
     /// The stream, in bytes per second.
     pub rate: u64,
+    /// Whether the encoder sends one long datagram a block, at even times. A
+    /// block then costs the same whatever its size.
+    pub coarse: bool,
     /// Every viewer's upload in bytes per second.
     pub upload: u64,
     /// The provider's upload in bytes per second.
@@ -65,6 +72,7 @@ impl Live {
             joins: Duration::from_secs(10),
             watch: Duration::from_secs(120),
             rate: 62_500,
+            coarse: false,
             upload: 1_250_000,
             provider_upload: 1_250_000,
             resets: None,
@@ -202,7 +210,11 @@ impl<'a> Run<'a> {
             |n| Config { listen: address(n), verifier: Verifier::ghost(), ..plan.config.clone() };
         let seed = |n| node_seed(plan.seed, &address(n));
         let start = world.now();
-        let bootstrap = Bootstrap::new(config(1), seed(1), start).expect("the preset is valid");
+        // Every viewer keeps its connection to the server.
+        let server = config(1);
+        let max_links = server.max_links.max(plan.viewers + 16);
+        let server = Config { max_links, ..server };
+        let bootstrap = Bootstrap::new(server, seed(1), start).expect("the preset is valid");
         world.add(address(1), sites[0], None, Box::new(bootstrap));
         let signer = Signer::ghost();
         let channel = Channel::new(ChannelSpec {
@@ -239,6 +251,9 @@ impl<'a> Run<'a> {
     /// Lets time pass while the encoder sends.
     fn run_for(&mut self, span: Duration) {
         let until = self.world.now() + span;
+        if self.plan.coarse {
+            return self.run_coarsely(until);
+        }
         let gap = DATAGRAM as u64 * 1_000_000 / self.plan.rate;
         while self.world.now() < until {
             let mut packet = vec![0; DATAGRAM];
@@ -249,6 +264,26 @@ impl<'a> Run<'a> {
             let gap = self.rng.jitter(Duration::from_micros(gap), 10);
             let next = (self.world.now() + gap).min(until);
             self.world.run_until(next, &mut self.seen);
+        }
+    }
+
+    /// The same with a datagram in the middle of every slot.
+    fn run_coarsely(&mut self, until: Time) {
+        let block = micros(self.plan.block);
+        let length = (self.plan.rate * block / 1_000_000).clamp(8, LONGEST) as usize;
+        loop {
+            let slot = self.world.now().offset(block as i64 / 2).as_micros() / block;
+            let middle = Time::from_micros(slot * block + block / 2);
+            if middle > until {
+                return self.world.run_until(until, &mut self.seen);
+            }
+            self.world.run_until(middle, &mut self.seen);
+            let mut packet = vec![0; length];
+            packet[..8].copy_from_slice(&self.published.to_be_bytes());
+            self.published += 1;
+            self.world.command(self.provider, Command::Publish(Bytes::from(packet)));
+            // Not again in this very slot.
+            self.world.run_until(middle + Duration::from_micros(1), &mut self.seen);
         }
     }
 
@@ -301,7 +336,14 @@ fn bounds_of(plan: &Live, rtt: &Rtt, sites: &[usize]) -> (Option<Bound>, Option<
     let site = |v: Option<usize>| v.map_or(sites[1], |v| sites[v + 2]);
     let uploads = vec![plan.upload; plan.viewers];
     let way = |a, b| rtt.rtt(site(a), site(Some(b))) / 2;
-    let b6 = bounds::b6(plan.block, plan.rate, plan.provider_upload, &uploads, way);
+    let (block, rate, source) = (plan.block, plan.rate, plan.provider_upload);
+    // The nearest of very many is as near as in a few, but takes long to find.
+    let b6 = if plan.viewers <= MANY {
+        bounds::b6(block, rate, source, &uploads, way)
+    } else {
+        let ways = (1..MANY).map(|v| way(Some(v - 1), v)).sum::<Duration>();
+        bounds::b6_even(block, rate, source, &uploads, ways / (MANY as u32 - 1))
+    };
     let mut to_provider: Vec<Duration> = sites[2..].iter().map(|s| rtt.rtt(sites[1], *s)).collect();
     to_provider.sort_unstable();
     let median = quantile(&to_provider, 0.5);

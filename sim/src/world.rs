@@ -5,12 +5,11 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
 use eddy_core::rng::{Rng, node_seed};
 use eddy_core::{Action, Command, Delivery, Event, LinkId, Machine, Notice, Output, Ticket, Time};
 use slab::Slab;
 
-use crate::conn::{Conn, Parcel, Syn};
+use crate::conn::{Conn, Parcel, Parcels, Syn};
 use crate::disk::Shelf;
 use crate::faults::Cut;
 use crate::hash::Fnv;
@@ -58,6 +57,7 @@ pub struct World {
     /// The latest node at each address.
     pub(crate) at: BTreeMap<SocketAddr, NodeIx>,
     pub(crate) conns: Slab<Conn>,
+    pub(crate) parcels: Parcels,
     /// Connections made so far: tells a reused slot from its last tenant.
     pub(crate) connected: u32,
     pub(crate) syns: Slab<Syn>,
@@ -88,6 +88,7 @@ impl World {
             nodes: Vec::new(),
             at: BTreeMap::new(),
             conns: Slab::new(),
+            parcels: Parcels::default(),
             connected: 0,
             syns: Slab::new(),
             post: Slab::new(),
@@ -309,8 +310,7 @@ impl World {
             Action::Dial { dial, to } => self.dial(ix, dial, to),
             Action::Send { link, head, body } => {
                 let end = self.check_link(ix, link, "Send").end;
-                let head = Bytes::copy_from_slice(&head);
-                self.send(end, link, Parcel::Data { head, body });
+                self.send(end, link, Parcel::sent(&head, body));
             }
             Action::SendDatagram { to, bytes } => self.datagram(ix, to, bytes),
             Action::SetRead { link, on } => {

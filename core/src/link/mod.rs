@@ -3,6 +3,7 @@
 
 mod outbox;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -20,11 +21,7 @@ use crate::wire::emit;
 use crate::wire::frame::{Arena, FrameError, Framer, Incoming};
 use crate::wire::message::{Message, Purpose};
 
-use outbox::Outbox;
-
-/// A reader that takes nothing for this long has stopped; one behind a busy
-/// uplink gets its turn sooner.
-const STUCK: Duration = Duration::from_millis(500);
+use outbox::{Outbox, Waiting};
 
 /// What a connection is, as far as its handshake has told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +76,9 @@ pub(crate) struct Link {
 /// Every connection of a node.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
-    links: BTreeMap<LinkId, Link>,
+    /// Boxed, for a map has room for more than it holds.
+    links: BTreeMap<LinkId, Box<Link>>,
+    waiting: Waiting,
     /// Links with something to send, served one after another.
     ready: VecDeque<LinkId>,
     /// The same for the past, which goes out when nothing live can.
@@ -100,24 +99,24 @@ impl Links {
     }
 
     pub(crate) fn get(&self, link: LinkId) -> Option<&Link> {
-        self.links.get(&link)
+        self.links.get(&link).map(|l| &**l)
     }
 
     pub(crate) fn get_mut(&mut self, link: LinkId) -> Option<&mut Link> {
-        self.links.get_mut(&link)
+        self.links.get_mut(&link).map(|l| &mut **l)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (LinkId, &Link)> {
-        self.links.iter().map(|(id, link)| (*id, link))
+        self.links.iter().map(|(id, link)| (*id, &**link))
     }
 
     /// Whether one more connection from this address may be accepted.
     pub(crate) fn has_room(&self, config: &Config, from: IpAddr) -> bool {
         let from = from.to_canonical();
-        let same = |l: &&Link| !l.dialled && l.remote.ip().to_canonical() == from;
+        let same = |l: &Link| !l.dialled && l.remote.ip().to_canonical() == from;
         self.links.len() < config.max_links
             && (self.links.len() < config.max_links_per_address
-                || self.links.values().filter(same).count() < config.max_links_per_address)
+                || self.iter().filter(|(_, l)| same(l)).count() < config.max_links_per_address)
     }
 
     pub(crate) fn open(&mut self, now: Time, id: LinkId, remote: SocketAddr, role: Role) {
@@ -137,11 +136,13 @@ impl Links {
             reading: true,
             max_frame: usize::MAX,
         };
-        self.links.insert(id, link);
+        self.links.insert(id, Box::new(link));
     }
 
-    pub(crate) fn remove(&mut self, id: LinkId) -> Option<Link> {
-        self.links.remove(&id)
+    pub(crate) fn remove(&mut self, id: LinkId) -> Option<Box<Link>> {
+        let mut link = self.links.remove(&id)?;
+        link.outbox.clear(&mut self.waiting);
+        Some(link)
     }
 
     /// Queues a message. Returns `false` if the link has so much waiting that
@@ -152,7 +153,7 @@ impl Links {
         };
         let mut frame = Head::new();
         emit::encode(message, &mut frame);
-        let fits = link.outbox.push_control(frame);
+        let fits = link.outbox.push_control(&mut self.waiting, frame);
         self.judge_reading(id);
         self.make_ready(id);
         fits
@@ -190,15 +191,22 @@ impl Links {
     }
 
     /// The longest that anything waited on this link, or in its transport,
-    /// since this was last asked; `None` while its reader has stopped altogether.
-    pub(crate) fn take_delay(&mut self, now: Time, id: LinkId) -> Option<Duration> {
+    /// since this was last asked; `None` while its reader has taken nothing for
+    /// `stuck`.
+    pub(crate) fn take_delay(
+        &mut self,
+        now: Time,
+        id: LinkId,
+        stuck: Duration,
+    ) -> Option<Duration> {
         let outbox = &mut self.links.get_mut(&id)?.outbox;
-        (!outbox.is_stuck(now, STUCK)).then(|| outbox.take_slowest(now))
+        let waiting = &self.waiting;
+        (!outbox.is_stuck(waiting, now, stuck)).then(|| outbox.take_slowest(waiting, now))
     }
 
     /// Since when something waits on this link, or in its transport.
     pub(crate) fn waiting_since(&self, id: LinkId) -> Option<Time> {
-        self.links.get(&id)?.outbox.waiting_since()
+        self.links.get(&id)?.outbox.waiting_since(&self.waiting)
     }
 
     /// Bytes of blocks that wait on a link.
@@ -209,10 +217,18 @@ impl Links {
     /// Credit comes back.
     pub(crate) fn flushed(&mut self, now: Time, id: LinkId, bytes: usize) {
         if let Some(link) = self.links.get_mut(&id) {
-            link.outbox.flushed(now, bytes);
+            link.outbox.flushed(&mut self.waiting, now, bytes);
             self.judge_reading(id);
             self.make_ready(id);
         }
+    }
+
+    /// A long block that came in on a link, alone and whole.
+    pub(crate) fn receive_whole(&mut self, now: Time, id: LinkId, input: &Bytes) -> Option<Block> {
+        let link = self.links.get_mut(&id)?;
+        let block = link.framer.whole(input)?;
+        link.heard = now;
+        Some(block)
     }
 
     /// The next thing that came in on a link. `None` when `input` is used up, or
@@ -247,7 +263,7 @@ impl Links {
         actions: &mut VecDeque<Action>,
     ) {
         let Some(link) = self.links.get_mut(&id) else { return };
-        while let Some(head) = link.outbox.pop_control(now) {
+        while let Some(head) = link.outbox.pop_control(&mut self.waiting, now) {
             actions.push_back(control(id, head, stats));
         }
     }
@@ -265,7 +281,7 @@ impl Links {
         if flush {
             self.drain_control(now, id, stats, actions);
         }
-        if self.links.remove(&id).is_some() {
+        if self.remove(id).is_some() {
             actions.push_back(Action::Close { link: id, flush });
         }
     }
@@ -290,14 +306,16 @@ impl Links {
             };
             if let Some(link) = self.links.get_mut(&id) {
                 if link.outbox.has_credit(config.send_window) {
-                    if let Some(head) = link.outbox.pop_control(now) {
+                    if let Some(head) = link.outbox.pop_control(&mut self.waiting, now) {
                         return Some(control(id, head, stats));
                     }
                     let open = matches!(link.role, Role::BlockOut(_) | Role::PastOut)
-                        && link.outbox.is_fluent(now, config.queue_limit)
+                        && link.outbox.is_fluent(&self.waiting, now, config.queue_limit)
                         && self.bucket.is_open(now);
                     if let Some(block) = open
-                        .then(|| link.outbox.pop_block(now, &mut stats.blocks_dropped))
+                        .then(|| {
+                            link.outbox.pop_block(&mut self.waiting, now, &mut stats.blocks_dropped)
+                        })
                         .flatten()
                     {
                         let body = block.frame().clone();
@@ -322,8 +340,8 @@ impl Links {
 
     /// Lets blocks that waited for the upload cap go on.
     pub(crate) fn uncap(&mut self) {
-        let waiting = |(id, l): (&LinkId, &Link)| l.outbox.has_blocks().then_some(*id);
-        let ids: VecDeque<LinkId> = self.links.iter().filter_map(waiting).collect();
+        let waiting = |(id, l): (LinkId, &Link)| l.outbox.has_blocks().then_some(id);
+        let ids: VecDeque<LinkId> = self.iter().filter_map(waiting).collect();
         ids.into_iter().for_each(|id| self.make_ready(id));
     }
 

@@ -4,6 +4,7 @@
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
+use crate::chain::{Chain, Chains};
 use crate::event::Head;
 use crate::id::Seq;
 use crate::stream::block::Block;
@@ -17,17 +18,24 @@ const PAUSE: usize = 64 << 10;
 /// From here on it is read again.
 const RESUME: usize = 16 << 10;
 
+/// What waits on all links of a node.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    control: Chains<Head>,
+    /// Bytes left of what was handed over, and when that was.
+    flying: Chains<(usize, Time)>,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    control: VecDeque<Head>,
+    control: Chain,
     control_bytes: usize,
     /// In order of sequence number.
     blocks: VecDeque<(Block, Time)>,
     /// Blocks before this one are of no use to the child any more.
     useful: Seq,
-    /// What was handed to the driver and the transport has not taken, in order:
-    /// bytes left of each, and when it was handed over.
-    flying: VecDeque<(usize, Time)>,
+    /// What was handed to the driver and the transport has not taken, in order.
+    flying: Chain,
     in_flight: usize,
     /// When the transport last took something.
     taken: Time,
@@ -41,12 +49,12 @@ impl Outbox {
     }
 
     /// Returns `false` when too much waits.
-    pub(super) fn push_control(&mut self, frame: Head) -> bool {
+    pub(super) fn push_control(&mut self, waiting: &mut Waiting, frame: Head) -> bool {
         if self.control_bytes + cost(&frame) > MAX_CONTROL_BYTES {
             return false;
         }
         self.control_bytes += cost(&frame);
-        self.control.push_back(frame);
+        waiting.control.push(&mut self.control, frame);
         true
     }
 
@@ -79,8 +87,8 @@ impl Outbox {
 
     /// Whether the transport keeps up. What it has not taken for `limit` stays
     /// here, where it can still be dropped, or overtaken by older blocks.
-    pub(super) fn is_fluent(&self, now: Time, limit: Duration) -> bool {
-        self.flying.front().is_none_or(|(_, at)| now.since(*at) <= limit)
+    pub(super) fn is_fluent(&self, waiting: &Waiting, now: Time, limit: Duration) -> bool {
+        waiting.flying.first(&self.flying).is_none_or(|(_, at)| now.since(*at) <= limit)
     }
 
     /// Takes back the blocks that are no longer wanted.
@@ -88,18 +96,23 @@ impl Outbox {
         self.blocks.retain(|(block, _)| !unwanted(block.seq()));
     }
 
-    pub(super) fn pop_control(&mut self, now: Time) -> Option<Head> {
-        let frame = self.control.pop_front()?;
+    pub(super) fn pop_control(&mut self, waiting: &mut Waiting, now: Time) -> Option<Head> {
+        let frame = waiting.control.pop(&mut self.control)?;
         self.control_bytes -= cost(&frame);
-        self.fly(now, frame.len());
+        self.fly(waiting, now, frame.len());
         Some(frame)
     }
 
-    pub(super) fn pop_block(&mut self, now: Time, dropped: &mut u64) -> Option<Block> {
+    pub(super) fn pop_block(
+        &mut self,
+        waiting: &mut Waiting,
+        now: Time,
+        dropped: &mut u64,
+    ) -> Option<Block> {
         loop {
             let (block, _) = self.blocks.pop_front()?;
             if block.seq() >= self.useful {
-                self.fly(now, block.frame().len());
+                self.fly(waiting, now, block.frame().len());
                 return Some(block);
             }
             *dropped += 1;
@@ -115,44 +128,50 @@ impl Outbox {
     }
 
     /// Since when something waits here or in the transport.
-    pub(super) fn waiting_since(&self) -> Option<Time> {
+    pub(super) fn waiting_since(&self, waiting: &Waiting) -> Option<Time> {
         let here = self.blocks.front().map(|(_, at)| *at);
-        let there = self.flying.front().map(|(_, at)| *at);
+        let there = waiting.flying.first(&self.flying).map(|(_, at)| *at);
         here.into_iter().chain(there).min()
     }
 
     /// Whether the transport has taken nothing for `limit`: its reader stopped,
     /// which says nothing about our uplink.
-    pub(super) fn is_stuck(&self, now: Time, limit: Duration) -> bool {
-        let since = self.flying.front().map(|(_, at)| self.taken.max(*at));
+    pub(super) fn is_stuck(&self, waiting: &Waiting, now: Time, limit: Duration) -> bool {
+        let since = waiting.flying.first(&self.flying).map(|(_, at)| self.taken.max(*at));
         since.is_some_and(|since| now.since(since) > limit)
     }
 
     /// The longest that anything has waited since this was last asked.
-    pub(super) fn take_slowest(&mut self, now: Time) -> Duration {
-        let waits = self.waiting_since().map_or(Duration::ZERO, |since| now.since(since));
+    pub(super) fn take_slowest(&mut self, waiting: &Waiting, now: Time) -> Duration {
+        let waits = self.waiting_since(waiting).map_or(Duration::ZERO, |since| now.since(since));
         core::mem::take(&mut self.slowest).max(waits)
     }
 
-    pub(super) fn flushed(&mut self, now: Time, bytes: usize) {
+    pub(super) fn flushed(&mut self, waiting: &mut Waiting, now: Time, bytes: usize) {
         self.taken = now;
         let mut left = bytes.min(self.in_flight);
         self.in_flight -= left;
-        while let Some((size, _)) = self.flying.front_mut().filter(|_| left > 0) {
+        while let Some((size, _)) = waiting.flying.first_mut(&self.flying).filter(|_| left > 0) {
             let part = left.min(*size);
             *size -= part;
             left -= part;
             if *size == 0
-                && let Some((_, at)) = self.flying.pop_front()
+                && let Some((_, at)) = waiting.flying.pop(&mut self.flying)
             {
                 self.slowest = self.slowest.max(now.since(at));
             }
         }
     }
 
-    fn fly(&mut self, now: Time, bytes: usize) {
-        self.flying.push_back((bytes, now));
+    fn fly(&mut self, waiting: &mut Waiting, now: Time, bytes: usize) {
+        waiting.flying.push(&mut self.flying, (bytes, now));
         self.in_flight += bytes;
+    }
+
+    /// Gives up what waits: the link is gone.
+    pub(super) fn clear(&mut self, waiting: &mut Waiting) {
+        waiting.control.clear(&mut self.control);
+        waiting.flying.clear(&mut self.flying);
     }
 }
 
@@ -172,31 +191,34 @@ mod tests {
 
     #[test]
     fn blocks_leave_oldest_first_and_the_useless_are_dropped_and_counted() {
-        let mut o = Outbox::default();
+        let (mut o, mut w) = (Outbox::default(), Waiting::default());
         for seq in [8, 24, 16, 16, 0] {
             o.push_block(Time::ZERO, block(seq), Seq(0));
         }
         let mut dropped = o.push_block(Time::ZERO, block(32), Seq(10));
         assert_eq!(o.blocks.len(), 3, "a child that never reads costs its window");
         for want in [16, 24, 32] {
-            assert_eq!(o.pop_block(Time::ZERO, &mut dropped).map(|b| b.seq()), Some(Seq(want)));
+            assert_eq!(
+                o.pop_block(&mut w, Time::ZERO, &mut dropped).map(|b| b.seq()),
+                Some(Seq(want))
+            );
         }
-        assert_eq!(o.pop_block(Time::ZERO, &mut dropped), None);
+        assert_eq!(o.pop_block(&mut w, Time::ZERO, &mut dropped), None);
         assert_eq!(dropped, 2);
     }
 
     #[test]
     fn credit_is_what_the_transport_has_taken() {
-        let mut o = Outbox::default();
-        assert!(o.push_control(Head::from_slice(&[0; 60])));
+        let (mut o, mut w) = (Outbox::default(), Waiting::default());
+        assert!(o.push_control(&mut w, Head::from_slice(&[0; 60])));
         assert!(o.has_credit(50));
-        assert!(o.pop_control(Time::ZERO).is_some());
+        assert!(o.pop_control(&mut w, Time::ZERO).is_some());
         assert!(!o.has_credit(50));
-        o.flushed(Time::ZERO, 20);
+        o.flushed(&mut w, Time::ZERO, 20);
         assert!(o.has_credit(50));
-        assert_eq!(o.waiting_since(), Some(Time::ZERO));
-        o.flushed(Time::ZERO, 1_000);
-        assert_eq!(o.waiting_since(), None);
+        assert_eq!(o.waiting_since(&w), Some(Time::ZERO));
+        o.flushed(&mut w, Time::ZERO, 1_000);
+        assert_eq!(o.waiting_since(&w), None);
         assert!(o.has_credit(1), "a driver that counts too much cannot break it");
     }
 }

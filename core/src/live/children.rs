@@ -35,7 +35,7 @@ pub(crate) struct Load {
 /// The children of every sub-stream, and the budget for them.
 #[derive(Debug)]
 pub(crate) struct Children {
-    subs: SmallVec<[SmallVec<[Child; 4]>; 8]>,
+    subs: SmallVec<[SmallVec<[Child; 2]>; 8]>,
     budget: usize,
     refused: bool,
     /// Blocks have queued before: the limit is near, grow with care.

@@ -8,28 +8,37 @@
 
 use core::time::Duration;
 
+use crate::live::recent::Recent;
 use crate::time::{Time, micros};
 
-const BUCKET: Duration = Duration::from_secs(1);
-const BUCKETS: usize = 30;
+/// Seconds.
+const WINDOW: usize = 30;
 const SLEW_PPM: i64 = 500;
 /// A sample this far below the clock is not a faster path, in microseconds.
 const LEAP: i64 = 10_000_000;
-/// After this long the backlog of a start is in, and the minimum is a true one.
+/// After this long, or two rounds of sub-streams if that is longer, the backlog of
+/// a start is in, and the minimum is a true one.
 const SETTLE: Duration = Duration::from_secs(4);
 
 /// Maps stream time to local time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StreamClock {
-    /// Minimum of each second of the window, newest last written.
-    minima: [Option<(u64, i64)>; BUCKETS],
+    /// Minimum of each second of the window.
+    minima: Recent<WINDOW>,
     /// The offset in use, in microseconds, and when it was last moved.
     offset: Option<(i64, Time)>,
     /// From when on it is slewed.
     steady: Option<Time>,
+    /// How long it takes to be so.
+    settle: Duration,
 }
 
 impl StreamClock {
+    /// A clock for blocks that come in rounds this long, S·D.
+    pub(crate) fn new(round: Duration) -> Self {
+        Self { settle: SETTLE.max(round * 2), ..Self::default() }
+    }
+
     /// The provider's own clock: stream time is `shift` microseconds ahead of
     /// local time, for ever.
     pub(crate) fn own(now: Time, shift: i64) -> Self {
@@ -42,18 +51,14 @@ impl StreamClock {
     /// Returns by how many microseconds the clock was stepped, zero or less.
     pub(crate) fn arrived(&mut self, now: Time, slot_end: Time) -> i64 {
         let sample = now.diff_micros(slot_end);
-        let second = now.as_micros() / micros(BUCKET);
-        let bucket = &mut self.minima[(second % BUCKETS as u64) as usize];
-        match bucket {
-            Some((s, min)) if *s == second => *min = (*min).min(sample),
-            _ => *bucket = Some((second, sample)),
-        }
-        let steady = self.steady.get_or_insert(now + SETTLE);
+        self.minima.note(now, sample, i64::min);
+        let settled = now + self.settle;
+        let steady = self.steady.get_or_insert(settled);
         let old = self.offset.map_or(sample, |(offset, _)| offset);
         if sample < old.saturating_sub(LEAP) {
             // No path got that much faster: the provider's clock leapt ahead.
-            self.minima = [None; BUCKETS];
-            *steady = now + SETTLE;
+            self.minima = Recent::default();
+            *steady = settled;
         }
         let steady = *steady;
         if now < steady || self.offset.is_none() {
@@ -70,9 +75,7 @@ impl StreamClock {
 
     /// Moves the offset toward the window's minimum.
     pub(crate) fn slew(&mut self, now: Time) {
-        let oldest = (now.as_micros() / micros(BUCKET)).saturating_sub(BUCKETS as u64 - 1);
-        let recent = self.minima.iter().flatten().filter(|(s, _)| *s >= oldest);
-        let Some(min) = recent.map(|(_, min)| *min).min() else { return };
+        let Some(min) = self.minima.values(now).min() else { return };
         let steady = self.is_steady(now);
         if let Some((offset, at)) = &mut self.offset
             && steady
@@ -108,7 +111,7 @@ mod tests {
 
     #[test]
     fn the_fastest_block_sets_the_clock() {
-        let mut c = StreamClock::default();
+        let mut c = StreamClock::new(Duration::from_millis(320));
         assert_eq!(c.local(at(0)), None);
         for (arrival, slot_end) in [(900, 0), (150, 40), (170, 80)] {
             c.arrived(at(arrival), at(slot_end));
@@ -119,7 +122,7 @@ mod tests {
 
     #[test]
     fn once_steady_it_moves_by_at_most_500_ppm() {
-        let mut c = StreamClock::default();
+        let mut c = StreamClock::new(Duration::from_millis(320));
         for ms in (0..4_000).step_by(40) {
             c.arrived(at(100 + ms), at(ms));
         }
@@ -136,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_leap_of_the_providers_clock_is_followed_at_once() {
-        let mut c = StreamClock::default();
+        let mut c = StreamClock::new(Duration::from_millis(320));
         for ms in (0..8_000).step_by(40) {
             c.arrived(at(ms + 10), at(ms));
         }
@@ -148,7 +151,7 @@ mod tests {
 
     #[test]
     fn an_old_minimum_is_forgotten() {
-        let mut c = StreamClock::default();
+        let mut c = StreamClock::new(Duration::from_millis(320));
         c.arrived(at(10), at(0));
         // The path grew by 1 ms: after the window the clock may follow.
         for ms in (0..200_000).step_by(40) {

@@ -5,6 +5,8 @@
 pub(crate) mod children;
 pub(crate) mod clock;
 pub(crate) mod feeds;
+pub(crate) mod pace;
 pub(crate) mod playout;
+pub(crate) mod recent;
 pub(crate) mod repair;
 pub(crate) mod select;

@@ -8,6 +8,7 @@ use crate::config::{Config, PlayoutDelay};
 use crate::event::{Delivery, Phase};
 use crate::id::Seq;
 use crate::live::clock::StreamClock;
+use crate::live::recent::Recent;
 use crate::stats::Stats;
 use crate::stream::buffer::BlockBuffer;
 use crate::stream::channel::Channel;
@@ -47,7 +48,7 @@ pub(crate) struct Playout {
     /// window slides on over what is to be played.
     most: i64,
     /// Longest (arrival − earliest possible arrival) of each second, in microseconds.
-    needed: [(u64, i64); MEMORY],
+    needed: Recent<MEMORY>,
     /// Since when blocks come in while the first one to play is missing.
     blocked: Option<Time>,
     /// The next block ended a stall, so it is late.
@@ -64,7 +65,7 @@ impl Playout {
             phase: Phase::Joining,
             lag: 0,
             most: signed_micros(config.buffer / 2),
-            needed: [(0, 0); MEMORY],
+            needed: Recent::default(),
             blocked: None,
             late: false,
         }
@@ -95,10 +96,7 @@ impl Playout {
     /// A live block came in for the first time; `earliest` is when it could
     /// have been here at best.
     pub(crate) fn arrived(&mut self, now: Time, earliest: Time) {
-        let second = now.as_micros() / 1_000_000;
-        let needed = now.diff_micros(earliest);
-        let slot = &mut self.needed[(second % MEMORY as u64) as usize];
-        *slot = if slot.0 == second { (second, slot.1.max(needed)) } else { (second, needed) };
+        self.needed.note(now, now.diff_micros(earliest), i64::max);
     }
 
     /// The stream clock was stepped: what is due stays where it was, and
@@ -113,9 +111,8 @@ impl Playout {
     fn target(&self, now: Time, repair: Duration) -> i64 {
         match self.mode {
             PlayoutDelay::Auto => {
-                let oldest = (now.as_micros() / 1_000_000).saturating_sub(MEMORY as u64 - 1);
-                let recent = self.needed.iter().filter(|(s, _)| *s >= oldest).map(|(_, n)| *n);
-                (recent.max().unwrap_or(0).max(0) + signed_micros(repair)).min(self.most)
+                let longest = self.needed.values(now).max();
+                (longest.unwrap_or(0).max(0) + signed_micros(repair)).min(self.most)
             }
             PlayoutDelay::Fixed(delay) => signed_micros(delay),
             PlayoutDelay::AsStarted => self.lag,
@@ -254,7 +251,10 @@ impl Playout {
         let earliest = |seq| clock.local(channel.slot_end(seq)).unwrap_or(now);
         if matches!(self.mode, PlayoutDelay::Auto | PlayoutDelay::Fixed(_)) {
             let margin = match self.mode {
-                PlayoutDelay::Auto => (repair * 2).min(MAX_MARGIN),
+                // Each sub-stream has brought a block by then, and told how late it is.
+                PlayoutDelay::Auto => {
+                    (repair * 2).min(MAX_MARGIN).max(channel.round() - channel.block())
+                }
                 _ => Duration::ZERO,
             };
             let meant = self.target(now, repair).max(signed_micros(margin));

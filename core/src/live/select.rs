@@ -9,8 +9,10 @@ use crate::rng::Rng;
 use crate::stream::map::BufferMap;
 use crate::time::{Time, micros};
 
-/// What one more hop costs in milliseconds of delay: each relay can fail.
+/// What one more hop costs in milliseconds of delay, at least: each relay can fail.
 const HOP_COST: u64 = 5;
+/// What it costs as a share of D, for a relay passes on whole blocks: 1/8.
+const HOP_SHARE: u64 = 8;
 /// What each further sub-stream from the same parent costs in milliseconds:
 /// a parent that goes should take few sub-streams with it.
 const SPREAD_COST: u64 = 2;
@@ -37,13 +39,11 @@ pub(crate) type Views<'a> = SmallVec<[View<'a>; 16]>;
 
 impl View<'_> {
     /// The cost of having this partner as parent, in milliseconds.
-    fn cost(&self, sub: SubStream) -> u64 {
+    fn cost(&self, sub: SubStream, block: Duration) -> u64 {
         let path = self.map.path(sub);
         let half = micros(self.rtt) / 2_000;
-        u64::from(path.delay)
-            + half
-            + HOP_COST * u64::from(path.hops)
-            + SPREAD_COST * self.feeds as u64
+        let hop = HOP_COST.max(micros(block) / 1_000 / HOP_SHARE);
+        u64::from(path.delay) + half + hop * u64::from(path.hops) + SPREAD_COST * self.feeds as u64
     }
 
     /// Whether it has a parent for a sub-stream, and no block of it yet.
@@ -66,6 +66,7 @@ pub(crate) fn best(
     rng: &mut Rng,
     sub: SubStream,
     views: &[View<'_>],
+    block: Duration,
     instead_of: Option<NodeId>,
     mut allowed: impl FnMut(&View<'_>) -> bool,
 ) -> Option<NodeId> {
@@ -73,12 +74,12 @@ pub(crate) fn best(
         .iter()
         .filter(|v| v.map.path(sub).is_live() && !v.shunned && Some(v.node) != instead_of)
         .filter(|v| allowed(v))
-        .map(|v| (v.cost(sub), v.node))
+        .map(|v| (v.cost(sub, block), v.node))
         .collect();
     let least = found.iter().map(|(cost, _)| *cost).min()?;
     if let Some(current) = instead_of.and_then(|node| views.iter().find(|v| v.node == node)) {
         // The current parent counts itself among the feeds already.
-        let now = current.cost(sub).saturating_sub(SPREAD_COST);
+        let now = current.cost(sub, block).saturating_sub(SPREAD_COST);
         if least + GAIN.max(now / 8) > now {
             return None;
         }
@@ -154,6 +155,7 @@ mod tests {
     use alloc::vec::Vec;
 
     const J: SubStream = SubStream(0);
+    const D: Duration = Duration::from_millis(40);
 
     fn map(newest: &[u64], paths: &[(u8, u16)]) -> BufferMap {
         let entry = |n: &u64| MapEntry { newest: Some(Seq(*n)), subscribed: false };
@@ -184,11 +186,11 @@ mod tests {
         let dead = map(&[8], &[(HOP_NONE, u16::MAX)]);
         let long = map(&[8], &[(64, 0)]);
         let views = [view(1, &near, 20), view(2, &far, 20), view(3, &dead, 0), view(4, &long, 0)];
-        let mut choose = |instead| best(&mut rng, J, &views, instead, |_| true);
+        let mut choose = |instead| best(&mut rng, J, &views, D, instead, |_| true);
         assert_eq!(choose(None), Some(NodeId([1; 16])));
         assert_eq!(choose(Some(NodeId([2; 16]))), Some(NodeId([1; 16])));
         assert_eq!(choose(Some(NodeId([1; 16]))), None, "nothing is clearly better");
-        assert_eq!(best(&mut rng, J, &views[2..], None, |_| true), None);
+        assert_eq!(best(&mut rng, J, &views[2..], D, None, |_| true), None);
     }
 
     #[test]
@@ -197,7 +199,7 @@ mod tests {
         let m = map(&[8], &[(1, 10)]);
         let views = [view(1, &m, 2), view(2, &m, 2), view(3, &m, 2)];
         let mut seen: Vec<NodeId> =
-            (0..100).filter_map(|_| best(&mut rng, J, &views, None, |_| true)).collect();
+            (0..100).filter_map(|_| best(&mut rng, J, &views, D, None, |_| true)).collect();
         seen.sort();
         seen.dedup();
         assert_eq!(seen.len(), 3);

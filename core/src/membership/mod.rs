@@ -4,7 +4,6 @@
 
 pub(crate) mod rendezvous;
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -31,8 +30,13 @@ struct Entry {
 /// The member cache: a partial view of the channel's nodes.
 #[derive(Debug, Default)]
 pub(crate) struct Membership {
-    entries: BTreeMap<NodeId, Entry>,
+    /// In order of id.
+    entries: Vec<Entry>,
 }
+
+/// Members for which room is made at a time: there are dozens at most, and twice
+/// the room for them in each node would be most of a large world.
+const STEP: usize = 8;
 
 impl Membership {
     pub(crate) fn len(&self) -> usize {
@@ -43,7 +47,7 @@ impl Membership {
     /// the one not heard of for longest goes, but never the provider.
     pub(crate) fn add(&mut self, now: Time, config: &Config, member: Member) {
         let heard = now - Duration::from_secs(u64::from(member.age));
-        if let Some(entry) = self.entries.get_mut(&member.node) {
+        if let Some(entry) = self.find(member.node) {
             if heard > entry.heard {
                 entry.heard = heard;
                 entry.member = Member { provider: entry.member.provider, ..member };
@@ -58,21 +62,37 @@ impl Membership {
             let oldest = self
                 .entries
                 .iter()
+                .enumerate()
                 .filter(|(_, e)| !e.member.provider && !e.banned)
                 .min_by_key(|(_, e)| e.heard)
-                .map(|(id, _)| *id);
+                .map(|(at, _)| at);
             match oldest {
-                Some(id) => self.entries.remove(&id),
+                Some(at) => self.entries.remove(at),
                 None => return,
             };
         }
         let entry = Entry { member, heard, not_before: now, failures: 0, banned: false };
-        self.entries.insert(member.node, entry);
+        if let Err(at) = self.place(member.node) {
+            if self.entries.len() == self.entries.capacity() {
+                self.entries.reserve_exact(STEP);
+            }
+            self.entries.insert(at, entry);
+        }
+    }
+
+    /// Where a member is, or where it would be.
+    fn place(&self, node: NodeId) -> Result<usize, usize> {
+        self.entries.binary_search_by_key(&node, |e| e.member.node)
+    }
+
+    fn find(&mut self, node: NodeId) -> Option<&mut Entry> {
+        let at = self.place(node).ok()?;
+        self.entries.get_mut(at)
     }
 
     /// We heard from the member itself.
     pub(crate) fn heard(&mut self, now: Time, node: NodeId) {
-        if let Some(entry) = self.entries.get_mut(&node) {
+        if let Some(entry) = self.find(node) {
             entry.heard = now;
             entry.failures = 0;
         }
@@ -81,10 +101,10 @@ impl Membership {
     /// A member could not be reached, or sent us away; it is left alone for a
     /// while, twice as long each time, and forgotten after five times.
     pub(crate) fn failed(&mut self, now: Time, config: &Config, rng: &mut Rng, node: NodeId) {
-        let Some(entry) = self.entries.get_mut(&node) else { return };
+        let Some(entry) = self.find(node) else { return };
         entry.failures += 1;
         if entry.failures > 5 && !entry.member.provider {
-            self.entries.remove(&node);
+            self.entries.retain(|e| e.member.node != node);
             return;
         }
         let wait = config.retry.saturating_mul(1 << entry.failures.min(6));
@@ -94,25 +114,25 @@ impl Membership {
     /// A member that broke the protocol is never dialled again while it is
     /// remembered, nor is it spoken of.
     pub(crate) fn ban(&mut self, node: NodeId) {
-        if let Some(entry) = self.entries.get_mut(&node) {
+        if let Some(entry) = self.find(node) {
             entry.banned = true;
         }
     }
 
     pub(crate) fn is_banned(&self, node: NodeId) -> bool {
-        self.entries.get(&node).is_some_and(|e| e.banned)
+        self.place(node).is_ok_and(|at| self.entries[at].banned)
     }
 
     pub(crate) fn forget(&mut self, node: NodeId) {
         if !self.is_banned(node) {
-            self.entries.remove(&node);
+            self.entries.retain(|e| e.member.node != node);
         }
     }
 
     /// Forgets those that nobody heard of for long.
     pub(crate) fn expire(&mut self, now: Time, config: &Config) {
         let life = life(config);
-        self.entries.retain(|_, e| e.member.provider || e.banned || now.since(e.heard) <= life);
+        self.entries.retain(|e| e.member.provider || e.banned || now.since(e.heard) <= life);
     }
 
     /// Up to `n` random members that may be dialled now, the provider first.
@@ -124,7 +144,7 @@ impl Membership {
         mut taken: impl FnMut(NodeId) -> bool,
     ) -> Vec<Member> {
         let free = |e: &&Entry| !e.banned && e.not_before <= now && !taken(e.member.node);
-        let mut found: Vec<Member> = self.entries.values().filter(free).map(|e| e.member).collect();
+        let mut found: Vec<Member> = self.entries.iter().filter(free).map(|e| e.member).collect();
         rng.shuffle(&mut found);
         found.sort_by_key(|m| (!m.provider, !m.connectable));
         found.truncate(n);
@@ -133,19 +153,19 @@ impl Membership {
 
     /// The channel's provider, if it is known.
     pub(crate) fn provider(&self) -> Option<Member> {
-        self.entries.values().map(|e| e.member).find(|m| m.provider)
+        self.entries.iter().map(|e| e.member).find(|m| m.provider)
     }
 
     /// What is remembered of a member.
     pub(crate) fn get(&self, node: NodeId) -> Option<Member> {
-        self.entries.get(&node).map(|e| e.member)
+        self.place(node).ok().map(|at| self.entries[at].member)
     }
 
     /// Up to `n` random records to tell others, with their age brought up to now.
     pub(crate) fn sample(&self, now: Time, rng: &mut Rng, n: usize, but: NodeId) -> Vec<Member> {
         let good = |e: &&Entry| !e.banned && e.failures == 0 && e.member.node != but;
         let mut found: Vec<Member> =
-            self.entries.values().filter(good).map(|e| aged(e, now)).collect();
+            self.entries.iter().filter(good).map(|e| aged(e, now)).collect();
         rng.shuffle(&mut found);
         found.truncate(n);
         found
@@ -154,7 +174,7 @@ impl Membership {
     /// Everybody worth remembering, last heard of first.
     pub(crate) fn newest(&self, now: Time) -> Vec<Member> {
         let mut found: Vec<Member> =
-            self.entries.values().filter(|e| !e.banned).map(|e| aged(e, now)).collect();
+            self.entries.iter().filter(|e| !e.banned).map(|e| aged(e, now)).collect();
         found.sort_by_key(|m| m.age);
         found
     }

@@ -10,12 +10,14 @@ use crate::event::{Notice, Phase, Warning};
 use crate::id::{NodeId, Seq, SubStream};
 use crate::live::clock::StreamClock;
 use crate::live::feeds::{Asked, Feeds};
+use crate::live::pace::Pace;
 use crate::live::playout::Playout;
 use crate::live::repair::Repair;
 use crate::live::select::{self, View, Views};
-use crate::node::{Dial, Node, Stream, TICK, Timer};
+use crate::node::{Dial, Node, Stream, Timer};
 use crate::partnership::{Partner, Partnership};
 use crate::stream::buffer::BlockBuffer;
+use crate::stream::channel::Channel;
 use crate::stream::map::Path;
 use crate::time::{Time, micros, signed_micros};
 use crate::wire::message::{Message, Reason, Subscribe, SubscribeReply, Token};
@@ -61,7 +63,7 @@ impl Node {
             return self.start_in_past();
         }
         let channel = &stream.channel;
-        let offset = self.config.join_offset;
+        let offset = self.join_offset(channel);
         let back = if offset.is_zero() { 0 } else { channel.blocks_in(offset) };
         // Nobody holds what came before the earliest window.
         let maps = self.partners.iter().filter_map(|p| p.map.as_ref());
@@ -69,6 +71,13 @@ impl Node {
         let first = newest.minus(back).max(held.unwrap_or_default()).min(newest);
         self.timers.disarm(Timer::Start);
         self.begin(first);
+    }
+
+    /// How far behind the newest block a viewer starts: a block of each sub-stream
+    /// is there, or it could not tell how late each comes.
+    pub(super) fn join_offset(&self, channel: &Channel) -> Duration {
+        let offset = self.config.join_offset;
+        if offset.is_zero() { offset } else { offset.max(channel.round()) }
     }
 
     /// The newest block that partners tell of; one far above the others' is not
@@ -126,13 +135,14 @@ impl Node {
     /// Looks at every feed: orphans, requests without answer, parents that
     /// lag, parents that could be better; then at gaps.
     pub(super) fn tick(&mut self) {
-        self.arm(Timer::Tick, self.now + TICK);
+        let Some(stream) = &self.stream else { return };
+        let (pace, idle) = (stream.pace, self.now.since(stream.progress));
+        self.arm(Timer::Tick, self.now + pace.tick);
         let Some(stream) = &self.stream else { return };
         if stream.buffer.is_none() || self.source.is_some() {
             return;
         }
-        let idle = self.now.since(stream.progress);
-        if idle > FALSE_START && stream.progress == stream.began {
+        if idle > FALSE_START.max(pace.round) && stream.progress == stream.began {
             return self.false_start();
         }
         for j in 0..stream.channel.sub_streams() {
@@ -170,7 +180,7 @@ impl Node {
         let played = stream.playout.next().filter(|_| self.stats.startup.is_some());
         stream.played = played.or(stream.played);
         stream.buffer = None;
-        stream.clock = StreamClock::default();
+        stream.clock = StreamClock::new(stream.pace.round);
         stream.playout = Playout::new(&self.config);
         stream.feeds = Feeds::new(self.now, s, Path::NONE);
         stream.repair = Repair::default();
@@ -199,19 +209,18 @@ impl Node {
             }
         }
         let Some(parent) = feed.parent else { return self.seek(sub, None, missing) };
-        let Reselection::Lag { overdue } = self.config.reselection else { return };
-        let round = stream.channel.block() * u32::from(stream.channel.sub_streams());
+        let Reselection::Lag { .. } = self.config.reselection else { return };
+        let Pace { round, overdue, repair_after, .. } = stream.pace;
         if !feed.fed && now.since(feed.changed) > overdue + round {
             return self.leave_parent(sub, parent, missing);
         }
         let expected = stream.clock.local(stream.channel.slot_end(missing));
-        let late = expected.map_or(0, |t| now.diff_micros(t))
-            - feed.overdue_after(self.config.repair_after);
+        let late = expected.map_or(0, |t| now.diff_micros(t)) - feed.overdue_after(repair_after);
         if late > signed_micros(overdue) && now >= feed.changed + self.config.cool_down {
             // Somebody else must be ahead of it, or it is not the parent's fault.
             let block = stream.channel.block();
             let views = Self::views(now, &self.partners, stream);
-            let choice = select::best(&mut self.rng, sub, &views, None, |v| {
+            let choice = select::best(&mut self.rng, sub, &views, block, None, |v| {
                 v.node != parent
                     && v.reaches(now, missing, sub, block)
                     && !stream.children.has(v.node, sub)
@@ -270,7 +279,7 @@ impl Node {
         };
         let choice = match self.config.reselection {
             Reselection::Lag { .. } => {
-                select::best(&mut self.rng, sub, &views, instead_of, allowed)
+                select::best(&mut self.rng, sub, &views, block, instead_of, allowed)
             }
             // Published: uniformly among those who are far enough along.
             Reselection::Inequalities { .. } if instead_of.is_none() => {

@@ -1,6 +1,7 @@
 //! The cache and the DHT of a node: files that are complete, what is to become
 //! of them, who else has them.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -144,7 +145,12 @@ impl Node {
     pub(super) fn begin_keeping(&mut self) {
         let Some(stream) = &self.stream else { return };
         let rng = self.rng.fork();
-        self.keeper = self.config.cache.clone().and_then(|c| Keeper::new(c, stream.id, rng).ok());
+        self.keeper = self
+            .config
+            .cache
+            .clone()
+            .and_then(|c| Keeper::new(c, stream.id, rng).ok())
+            .map(Box::new);
     }
 
     pub(super) fn wake_cache(&mut self) {
@@ -187,7 +193,7 @@ impl Node {
             parents: 0,
             estimate: None,
         });
-        let own = self.dht.as_ref().and_then(dht::Dht::external).map(|mut own| {
+        let own = self.dht.as_deref().and_then(dht::Dht::external).map(|mut own| {
             own.set_port(self.config.listen.port());
             own
         });
@@ -276,7 +282,7 @@ impl Node {
             return;
         }
         loop {
-            if let Some(effect) = self.dht.as_mut().and_then(dht::Dht::poll) {
+            if let Some(effect) = self.dht.as_deref_mut().and_then(dht::Dht::poll) {
                 self.on_dht_effect(effect);
             } else if let Some(effect) = self.keeper.as_mut().and_then(|k| k.cache.poll()) {
                 self.on_cache_effect(effect);
@@ -284,7 +290,7 @@ impl Node {
                 break;
             }
         }
-        if let Some(at) = self.dht.as_mut().and_then(dht::Dht::deadline) {
+        if let Some(at) = self.dht.as_deref_mut().and_then(dht::Dht::deadline) {
             self.arm(Timer::Dht, at);
         }
         if let Some(keeper) = &self.keeper {

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use crate::event::Fault;
 use crate::id::{LinkId, NodeId, Seq};
+use crate::live::pace::Pace;
 use crate::node::{Node, TICK};
 use crate::partnership::Partner;
 use crate::wire::message::Message;
@@ -13,8 +14,6 @@ use crate::wire::message::Message;
 /// A block this overdue that the provider no longer has, and every partner
 /// denies to have, is given up.
 const UNOBTAINABLE: Duration = Duration::from_secs(1);
-/// A repair that takes longer than this is not waited for in advance.
-const MAX_REPAIR: Duration = Duration::from_millis(600);
 /// Gaps asked for in one look.
 const MAX_GAPS: usize = 64;
 
@@ -26,7 +25,11 @@ impl Node {
             return Duration::ZERO;
         }
         let slowest = self.partners.iter().filter(|p| p.block_in.is_some()).map(|p| p.rtt()).max();
-        (self.config.repair_after + slowest.unwrap_or_default() * 2 + TICK).min(MAX_REPAIR)
+        let Some(Pace { repair_after, max_repair, .. }) = self.stream.as_ref().map(|s| s.pace)
+        else {
+            return Duration::ZERO;
+        };
+        (repair_after + slowest.unwrap_or_default() * 2 + TICK).min(max_repair)
     }
 
     /// Asks partners for blocks that should be here and are not.
@@ -37,9 +40,10 @@ impl Node {
         let (channel, s) = (&stream.channel, stream.channel.sub_streams());
         let next = stream.playout.next().unwrap_or(buffer.start());
         stream.repair.forget_before(next);
+        let Pace { repair_after, answer, .. } = stream.pace;
         let mut gaps: SmallVec<[Seq; MAX_GAPS]> = SmallVec::new();
         for (sub, feed) in stream.feeds.iter() {
-            let slack = feed.overdue_after(self.config.repair_after);
+            let slack = feed.overdue_after(repair_after);
             let mut seq = buffer.first_missing(sub).max(next.align(sub, s));
             while gaps.len() < MAX_GAPS {
                 let expected = stream.clock.local(channel.slot_end(seq));
@@ -85,7 +89,7 @@ impl Node {
             let equals: SmallVec<[&Partner; 16]> = able().filter(|p| rank(p) == best).collect();
             let p = rng.pick(&equals)?;
             let trips = if p.block_in.is_some() { 2 } else { 5 };
-            let patience = p.rtt() * trips + Duration::from_millis(150);
+            let patience = p.rtt() * trips + answer;
             // The more were asked in vain, the longer the queues are.
             Some((p.member.node, patience * (1 + tried.len().min(2) as u32)))
         };
@@ -126,7 +130,8 @@ impl Node {
             return;
         };
         let due = stream.clock.local(stream.channel.slot_end(next));
-        if !buffer.is_missing(next) || due.is_none_or(|t| now < t + UNOBTAINABLE) {
+        let round = stream.pace.round;
+        if !buffer.is_missing(next) || due.is_none_or(|t| now < t + UNOBTAINABLE.max(round)) {
             return;
         }
         let (mut certain, mut later) = (false, None);
@@ -144,7 +149,7 @@ impl Node {
             }
         }
         // Partners may be as late as we are.
-        if !certain && due.is_none_or(|t| now < t + self.config.give_up / 3) {
+        if !certain && due.is_none_or(|t| now < t + (self.config.give_up / 3).max(round)) {
             return;
         }
         // Without anybody's window, the next block that is here.

@@ -30,6 +30,8 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use bytes::Bytes;
+
 use crate::config::{Config, ConfigError};
 use crate::dht::{Dht, OpId};
 use crate::event::{
@@ -40,6 +42,7 @@ use crate::link::{Links, Role};
 use crate::live::children::Children;
 use crate::live::clock::StreamClock;
 use crate::live::feeds::Feeds;
+use crate::live::pace::Pace;
 use crate::live::playout::Playout;
 use crate::live::repair::Repair;
 use crate::membership::Membership;
@@ -145,6 +148,7 @@ struct Stream {
     verifier: ChannelVerifier,
     /// `None` until the viewer knows where to begin.
     buffer: Option<BlockBuffer>,
+    pace: Pace,
     clock: StreamClock,
     playout: Playout,
     feeds: Feeds,
@@ -162,7 +166,7 @@ struct Stream {
     /// Blocks of each file that the live side holds.
     tally: Tally,
     /// We watch the past.
-    rewind: Option<Rewind>,
+    rewind: Option<Box<Rewind>>,
     recruit: Recruit,
 }
 
@@ -184,7 +188,8 @@ pub struct Node {
     rendezvous: Rendezvous,
     partners: Partnership,
     stream: Option<Stream>,
-    source: Option<Source>,
+    /// What only some have is boxed, for a world holds very many nodes.
+    source: Option<Box<Source>>,
     join: Option<(Ticket, Box<Join>)>,
     /// Another channel is to take the place of this one, if there is one.
     switch: Option<(Ticket, Box<Join>)>,
@@ -199,10 +204,10 @@ pub struct Node {
     crowded: Option<Time>,
     maps_sent: Time,
     map_round: u32,
-    dht: Option<Dht>,
+    dht: Option<Box<Dht>>,
     /// What the operations of the DHT are for.
     ops: BTreeMap<OpId, Use>,
-    keeper: Option<Keeper>,
+    keeper: Option<Box<Keeper>>,
     serving: Serving,
     #[cfg(feature = "ghost")]
     lists: Option<lists::Lists>,
@@ -256,7 +261,7 @@ impl Node {
         };
         if let Some(config) = node.config.dht {
             let rng = node.rng.fork();
-            node.dht = Some(Dht::new(config, node.config.listen, rng, now));
+            node.dht = Some(Box::new(Dht::new(config, node.config.listen, rng, now)));
         }
         let config = &node.config;
         let periodic = [
@@ -296,7 +301,7 @@ impl Node {
         let source = Source::new(&channel, signer, above, now);
         let clock = StreamClock::own(now, source.shift());
         let first = source.open();
-        node.source = Some(source);
+        node.source = Some(Box::new(source));
         node.enter(channel);
         if let Some(stream) = &mut node.stream {
             let (s, capacity) = (stream.channel.sub_streams(), node.config.buffer);
@@ -353,7 +358,8 @@ impl Node {
             id: channel.id(),
             verifier: c.verifier.for_channel(&channel),
             buffer: None,
-            clock: StreamClock::default(),
+            pace: Pace::new(c, &channel),
+            clock: StreamClock::new(channel.round()),
             playout: Playout::new(c),
             feeds: Feeds::new(self.now, channel.sub_streams(), Path::NONE),
             children: Children::new(channel.sub_streams(), c.initial_streams),
@@ -429,12 +435,15 @@ impl Node {
         }
     }
 
-    fn on_received(&mut self, link: LinkId, bytes: &[u8]) {
+    fn on_received(&mut self, link: LinkId, bytes: &Bytes) {
         if self.leaving.is_some() {
             return;
         }
         self.stats.bytes_received += bytes.len() as u64;
-        let mut input = bytes;
+        if let Some(block) = self.links.receive_whole(self.now, link, bytes) {
+            return self.on_block(link, block);
+        }
+        let mut input = &bytes[..];
         // Whatever a message does to its link, the loop looks it up again.
         while let Some(incoming) = self.links.receive(self.now, link, &mut input) {
             match incoming {

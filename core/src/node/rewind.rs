@@ -1,5 +1,6 @@
 //! Watching the past: leaping to it and back, pausing, fetching and playing it.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -93,8 +94,9 @@ impl Node {
 
     /// What is not older than a live viewer's own delay is live.
     fn live_from(&self, edge: Seq) -> Seq {
-        let offset = self.config.join_offset;
-        self.stream.as_ref().map_or(edge, |s| edge.minus(s.channel.blocks_in(offset)))
+        self.stream
+            .as_ref()
+            .map_or(edge, |s| edge.minus(s.channel.blocks_in(self.join_offset(&s.channel))))
     }
 
     /// The block at a position.
@@ -135,7 +137,7 @@ impl Node {
             before.map_or_else(Default::default, |r| (r.quest.fetch, r.quest.doors));
         let quest = Quest { buffer, fetch, doors };
         let (tally, loads) = (Tally::default(), BTreeMap::new());
-        stream.rewind = Some(Rewind { quest, reel, tally, loads, ticket });
+        stream.rewind = Some(Box::new(Rewind { quest, reel, tally, loads, ticket }));
         // What the live side remembers need not be fetched.
         let held: SmallVec<[Block; 16]> = match &stream.buffer {
             Some(live) => {
@@ -159,7 +161,7 @@ impl Node {
         let Some(stream) = &self.stream else { return };
         // The live side went on beside the past.
         let first = stream.buffer.as_ref().map(|buffer| {
-            let back = stream.channel.blocks_in(self.config.join_offset);
+            let back = stream.channel.blocks_in(self.join_offset(&stream.channel));
             buffer.end().minus(back).max(buffer.start())
         });
         // Nobody who is there is thrown back.
@@ -249,7 +251,7 @@ impl Node {
         let now = self.now;
         let Some(stream) = &mut self.stream else { return Asks::new() };
         let Some(rewind) = &mut stream.rewind else { return Asks::new() };
-        let Rewind { quest: Quest { buffer, fetch, .. }, reel, .. } = rewind;
+        let Rewind { quest: Quest { buffer, fetch, .. }, reel, .. } = &mut **rewind;
         let (channel, partners, keeper) = (&stream.channel, &self.partners, &self.keeper);
         let end = reel.next().plus(channel.blocks_in(self.config.shift_window)).min(edge);
         let in_memory = |first: Seq, end: Seq| {
@@ -358,7 +360,7 @@ impl Node {
 
     /// Owners of a file were found.
     pub(super) fn owners_found(&mut self, file: FileId, owners: &[SocketAddr], over: bool) {
-        let own = self.dht.as_ref().and_then(crate::dht::Dht::external);
+        let own = self.dht.as_deref().and_then(crate::dht::Dht::external);
         let own = own.map(|own| SocketAddr::new(own.ip(), self.config.listen.port()));
         let others: SmallVec<[SocketAddr; 16]> =
             owners.iter().copied().filter(|addr| Some(*addr) != own).collect();

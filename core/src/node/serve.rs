@@ -14,6 +14,9 @@ use crate::wire::message::{MAX_PULL, Message, Reason, Refused, Subscribe, Subscr
 /// A child whose blocks have queued in so many reviews in a row, two seconds,
 /// gets more than fits.
 const STUCK: u32 = 8;
+/// A reader that takes nothing for this long, or S·D if that is longer, has
+/// stopped; one behind a busy uplink gets its turn sooner.
+const NOT_READING: Duration = Duration::from_millis(500);
 /// Tokens that one partner may hold.
 const MAX_TOKENS: usize = 4;
 
@@ -207,7 +210,9 @@ impl Node {
         // Behind a queue an answer comes too late: silence has it ask somebody
         // else, where more in the queue would starve the pushes.
         let since = self.links.waiting_since(link);
-        let late = since.is_some_and(|t| self.now.since(t) > self.config.queue_limit);
+        let block = self.stream.as_ref().map_or(Duration::ZERO, |s| s.channel.block());
+        let limit = self.config.queue_limit.max(block);
+        let late = since.is_some_and(|t| self.now.since(t) > limit);
         if late || self.stream.as_ref().is_some_and(|s| s.children.is_behind()) {
             return;
         }
@@ -232,11 +237,12 @@ impl Node {
         self.arm(Timer::Review, self.now + REVIEW);
         let Some(stream) = &mut self.stream else { return };
         let limit = self.config.queue_limit.max(stream.channel.block());
+        let stuck_after = NOT_READING.max(stream.pace.round);
         let mut load = Load::default();
         let mut stuck: SmallVec<[NodeId; 8]> = SmallVec::new();
         for p in self.partners.iter_mut().filter(|p| stream.children.has_any(p.member.node)) {
             let Some(link) = p.block_out else { continue };
-            let Some(delay) = self.links.take_delay(self.now, link) else { continue };
+            let Some(delay) = self.links.take_delay(self.now, link, stuck_after) else { continue };
             load.active += 1;
             load.queued += usize::from(delay > limit);
             load.busy |= delay > limit / 3;

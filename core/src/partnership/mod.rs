@@ -2,6 +2,7 @@
 //! connections to each (CoolStreaming: partners are a subset of members;
 //! parents and children are a subset of partners).
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use core::time::Duration;
 
@@ -142,7 +143,8 @@ impl Partner {
 /// The partners of a node.
 #[derive(Debug, Default)]
 pub(crate) struct Partnership {
-    partners: BTreeMap<NodeId, Partner>,
+    /// Boxed, for a map has room for more than it holds.
+    partners: BTreeMap<NodeId, Box<Partner>>,
 }
 
 impl Partnership {
@@ -151,11 +153,11 @@ impl Partnership {
     }
 
     pub(crate) fn get(&self, node: NodeId) -> Option<&Partner> {
-        self.partners.get(&node)
+        self.partners.get(&node).map(|p| &**p)
     }
 
     pub(crate) fn get_mut(&mut self, node: NodeId) -> Option<&mut Partner> {
-        self.partners.get_mut(&node)
+        self.partners.get_mut(&node).map(|p| &mut **p)
     }
 
     pub(crate) fn contains(&self, node: NodeId) -> bool {
@@ -163,19 +165,19 @@ impl Partnership {
     }
 
     pub(crate) fn add(&mut self, partner: Partner) {
-        self.partners.insert(partner.member.node, partner);
+        self.partners.insert(partner.member.node, Box::new(partner));
     }
 
-    pub(crate) fn remove(&mut self, node: NodeId) -> Option<Partner> {
+    pub(crate) fn remove(&mut self, node: NodeId) -> Option<Box<Partner>> {
         self.partners.remove(&node)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Partner> {
-        self.partners.values()
+        self.partners.values().map(|p| &**p)
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Partner> {
-        self.partners.values_mut()
+        self.partners.values_mut().map(|p| &mut **p)
     }
 
     /// The partner after `node` in order of id: to walk all while changing some.
@@ -188,7 +190,7 @@ impl Partnership {
     /// A partner that was silent for too long.
     pub(crate) fn silent(&self, now: Time, config: &Config) -> Option<NodeId> {
         let silent = |p: &&Partner| now.since(p.heard) > config.partner_timeout;
-        self.partners.values().find(silent).map(|p| p.member.node)
+        self.iter().find(silent).map(|p| p.member.node)
     }
 
     /// The partner that is of least use, for refinement (DONet section III-D:
@@ -201,8 +203,7 @@ impl Partnership {
         mut keep: impl FnMut(NodeId) -> bool,
     ) -> Option<NodeId> {
         let old = |p: &&Partner| now.since(p.since) >= config.refinement;
-        self.partners
-            .values()
+        self.iter()
             .filter(old)
             .filter(|p| !keep(p.member.node))
             .min_by_key(|p| p.received.max(p.sent))

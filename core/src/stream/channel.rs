@@ -205,6 +205,11 @@ impl Channel {
         self.slot_start(seq.plus(1))
     }
 
+    /// S·D: the time in which each sub-stream brings a block.
+    pub fn round(&self) -> Duration {
+        self.block * u32::from(self.sub_streams)
+    }
+
     /// How many blocks span a duration, rounded up, at least one.
     pub fn blocks_in(&self, d: Duration) -> u64 {
         micros(d).div_ceil(micros(self.block)).max(1)

@@ -8,7 +8,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use crate::stream::block::{BLOCK_HEADER, Block};
 use crate::wire::kind;
@@ -21,6 +21,9 @@ pub const FRAME_HEADER: usize = 4 + 1;
 pub const MAX_CONTROL: usize = 32 << 10;
 /// The smallest piece of memory that blocks are kept in.
 const MIN_CHUNK: usize = 64 << 10;
+/// A block frame at least this long that came alone is kept where it lies: in
+/// the arena it would take a chunk of its own, and the copy.
+const MIN_WHOLE: usize = MIN_CHUNK / 2;
 
 /// One thing that came in.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,6 +120,13 @@ impl Framer {
     /// Whether a frame has begun and not ended.
     pub fn is_partial(&self) -> bool {
         self.have > 0
+    }
+
+    /// The block, if what came in is one long block frame and nothing else.
+    pub fn whole(&self, input: &Bytes) -> Option<Block> {
+        let allowed = self.blocks && self.failed.is_none() && !self.is_partial();
+        let fits = input.len() >= MIN_WHOLE && input.len() <= self.max;
+        (fits && allowed).then(|| Block::from_frame(input.clone())).flatten()
     }
 
     /// Takes bytes from the front of `input` until one thing is whole. `None`

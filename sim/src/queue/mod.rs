@@ -72,7 +72,7 @@ pub enum Keeping {
 
 /// A queue ordered by time, and by order of pushing within one time.
 #[derive(Debug)]
-pub(crate) struct Queue<K> {
+pub struct Queue<K> {
     way: Way<K>,
     pushed: u64,
 }
@@ -84,7 +84,8 @@ enum Way<K> {
 }
 
 impl<K: Copy> Queue<K> {
-    pub(crate) fn new(keeping: Keeping, now: Time) -> Self {
+    /// An empty queue; `now` is when the first entry may be due.
+    pub fn new(keeping: Keeping, now: Time) -> Self {
         let way = match keeping {
             Keeping::Wheel => Way::Wheel(Box::new(Wheel::new(now))),
             Keeping::Heap => Way::Heap(Heap::default()),
@@ -92,7 +93,8 @@ impl<K: Copy> Queue<K> {
         Self { way, pushed: 0 }
     }
 
-    pub(crate) fn push(&mut self, at: Time, kind: K) {
+    /// Puts something in that happens at `at`.
+    pub fn push(&mut self, at: Time, kind: K) {
         let entry = Entry { at, number: self.pushed, kind };
         self.pushed += 1;
         match &mut self.way {
@@ -102,7 +104,7 @@ impl<K: Copy> Queue<K> {
     }
 
     /// Takes out the first entry if it is due by `until`.
-    pub(crate) fn pop(&mut self, until: Time) -> Option<(Time, K)> {
+    pub fn pop(&mut self, until: Time) -> Option<(Time, K)> {
         let entry = match &mut self.way {
             Way::Wheel(wheel) => wheel.pop(until),
             Way::Heap(heap) => heap.pop(until),
@@ -110,11 +112,17 @@ impl<K: Copy> Queue<K> {
         entry.map(|e| (e.at, e.kind))
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
         match &self.way {
             Way::Wheel(wheel) => wheel.len(),
             Way::Heap(heap) => heap.len(),
         }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 
@@ -147,7 +155,7 @@ mod tests {
             out.extend(std::iter::from_fn(|| queue.pop(Time::LAST)));
         }
         let in_order = out[0].windows(2).all(|w| w[0].0 <= w[1].0);
-        out[0] == out[1] && in_order && queues.iter().all(|queue| queue.len() == 0)
+        out[0] == out[1] && in_order && queues.iter().all(Queue::is_empty)
     }
 
     quickcheck! {
