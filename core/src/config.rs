@@ -28,6 +28,20 @@ pub enum Reselection {
     },
 }
 
+/// How a viewer comes by the blocks that are new (`docs/STRATEGIES.md`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LiveStrategy {
+    /// Each sub-stream is subscribed to at a parent, who pushes it (report; New
+    /// Coolstreaming, TMM 2007).
+    #[default]
+    Push,
+    /// Nothing is subscribed to: once a second the viewer asks partners for
+    /// blocks that their maps tell of, rarest first (DONet, INFOCOM 2005,
+    /// section IV).
+    Pull,
+}
+
 /// How far play-out stays behind the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -45,7 +59,7 @@ pub enum PlayoutDelay {
 
 /// Configuration of a node. Two presets, both always working:
 /// [`Config::default`], the best we can do, and [`Config::report`], the
-/// published system with its defects. Thresholds and buffers are durations,
+/// published system with its defects. [`Config::donet`] is for comparison. Thresholds and buffers are durations,
 /// never block counts, so that they hold for every block duration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -97,6 +111,8 @@ pub struct Config {
     pub paths: bool,
 
     // Parents.
+    /// How new blocks come here.
+    pub live: LiveStrategy,
     /// How parents are judged.
     pub reselection: Reselection,
     /// T_a: time between two changes of parent; jittered by 20 %.
@@ -171,6 +187,7 @@ impl Default for Config {
             partner_timeout: Duration::from_secs(3),
             refinement: Duration::from_secs(30),
             paths: true,
+            live: LiveStrategy::Push,
             reselection: Reselection::Lag { overdue: Duration::from_millis(1_500) },
             cool_down: Duration::from_secs(3),
             repair: true,
@@ -218,6 +235,20 @@ impl Config {
             hedge: false,
             initial_streams: 2,
             ..Self::default()
+        }
+    }
+
+    /// DONet (INFOCOM 2005): pull, rarest first, with M = 4 partners, of which as
+    /// many again may be others' choice; no maps between the regular ones, no
+    /// paths, and what is late is skipped. Meant for D = 1 s, as published; the
+    /// deviations are listed in `docs/STRATEGIES.md`.
+    pub fn donet() -> Self {
+        Self {
+            live: LiveStrategy::Pull,
+            partners: 4,
+            max_partners: 8,
+            map_min_interval: Duration::ZERO,
+            ..Self::report()
         }
     }
 
@@ -349,7 +380,7 @@ mod tests {
 
     #[test]
     fn presets_are_valid() {
-        for c in [Config::default(), Config::report()] {
+        for c in [Config::default(), Config::report(), Config::donet()] {
             assert_eq!(c.validate(), Ok(()));
             assert_eq!(c.for_provider().validate(), Ok(()));
         }

@@ -6,5 +6,6 @@ pub(crate) mod children;
 pub(crate) mod clock;
 pub(crate) mod feeds;
 pub(crate) mod playout;
+pub(crate) mod pull;
 pub(crate) mod repair;
 pub(crate) mod select;

@@ -85,6 +85,7 @@ impl Node {
         let Some(stream) = &mut self.stream else { return };
         let sub = seq.sub_stream(stream.channel.sub_streams());
         let pulled = stream.repair.arrived(seq);
+        stream.pull.arrived(now, node);
         let stepped = stream.clock.arrived(now, slot_end);
         if stepped < -signed_micros(self.config.buffer) {
             // The provider's clock leapt: its stream goes on from here.

@@ -5,12 +5,13 @@ use core::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::config::Reselection;
+use crate::config::{LiveStrategy, Reselection};
 use crate::event::{Notice, Phase, Warning};
 use crate::id::{NodeId, Seq, SubStream};
 use crate::live::clock::StreamClock;
 use crate::live::feeds::{Asked, Feeds};
 use crate::live::playout::Playout;
+use crate::live::pull::Pull;
 use crate::live::repair::Repair;
 use crate::live::select::{self, View, Views};
 use crate::node::{Dial, Node, Stream, TICK, Timer};
@@ -68,7 +69,7 @@ impl Node {
         let held = maps.filter(|m| m.newest().is_some()).map(|m| m.start).min();
         let first = newest.minus(back).max(held.unwrap_or_default()).min(newest);
         self.timers.disarm(Timer::Start);
-        self.begin(first);
+        self.begin(first, newest);
     }
 
     /// The newest block that partners tell of; one far above the others' is not
@@ -85,7 +86,7 @@ impl Node {
         newest.into_iter().rfind(|n| *n <= limit)
     }
 
-    fn begin(&mut self, first: Seq) {
+    fn begin(&mut self, first: Seq, newest: Seq) {
         let (now, buffer) = (self.now, self.config.buffer);
         let Some(stream) = &mut self.stream else { return };
         // What the player has had it does not get again; what it will not get
@@ -100,6 +101,9 @@ impl Node {
         stream.buffer = Some(BlockBuffer::new(first, stream.channel.sub_streams(), capacity));
         stream.began = now;
         stream.progress = now;
+        if self.config.live == LiveStrategy::Pull {
+            stream.feeds.live_after(newest);
+        }
         if stream.rewind.is_none() {
             stream.playout.start_at(first);
             self.phase(Phase::Buffering);
@@ -135,12 +139,19 @@ impl Node {
         if idle > FALSE_START && stream.progress == stream.began {
             return self.false_start();
         }
-        for j in 0..stream.channel.sub_streams() {
-            self.look_at(SubStream(j));
+        match self.config.live {
+            LiveStrategy::Push => {
+                for j in 0..stream.channel.sub_streams() {
+                    self.look_at(SubStream(j));
+                }
+                self.warn_of_orphans();
+            }
+            LiveStrategy::Pull => self.pull_window(),
         }
-        self.warn_of_orphans();
         if self.config.repair {
-            self.pull_gaps();
+            if self.config.live == LiveStrategy::Push {
+                self.pull_gaps();
+            }
             self.skip_unobtainable();
         }
     }
@@ -174,6 +185,7 @@ impl Node {
         stream.playout = Playout::new(&self.config);
         stream.feeds = Feeds::new(self.now, s, Path::NONE);
         stream.repair = Repair::default();
+        stream.pull = Pull::default();
         for (sub, node) in parents {
             self.tell(node, &Message::Unsubscribe(sub));
         }
@@ -293,6 +305,9 @@ impl Node {
     /// The published rules, judged on every map (report p. 9-10).
     pub(super) fn judge_parents(&mut self) {
         let Reselection::Inequalities { own, partner } = self.config.reselection else { return };
+        if self.config.live != LiveStrategy::Push {
+            return;
+        }
         let now = self.now;
         let Some(stream) = &self.stream else { return };
         let Some(buffer) = &stream.buffer else { return };

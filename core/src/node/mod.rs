@@ -3,7 +3,7 @@
 //!
 //! One file a conversation: `connect` (links and their handshake), `channel`
 //! (the bootstrap server), `mesh` (partners), `feed` (the child side), `arrive`
-//! (blocks coming in), `mend` (gaps), `serve` (the parent side), `source` (the
+//! (blocks coming in), `pull` (the same without parents), `mend` (gaps), `serve` (the parent side), `source` (the
 //! provider's input), `rewind` (watching the past), `quest` (those who have it),
 //! `past` (serving it), `recruit` (copies for others), `keep` (the cache and the
 //! DHT).
@@ -18,6 +18,7 @@ pub mod lists;
 mod mend;
 mod mesh;
 mod past;
+mod pull;
 mod quest;
 mod recruit;
 mod rewind;
@@ -41,6 +42,7 @@ use crate::live::children::Children;
 use crate::live::clock::StreamClock;
 use crate::live::feeds::Feeds;
 use crate::live::playout::Playout;
+use crate::live::pull::Pull;
 use crate::live::repair::Repair;
 use crate::membership::Membership;
 use crate::membership::rendezvous::Rendezvous;
@@ -150,6 +152,7 @@ struct Stream {
     feeds: Feeds,
     children: Children,
     repair: Repair,
+    pull: Pull,
     /// When the buffer was begun.
     began: Time,
     /// When a block last came in that was missing.
@@ -358,6 +361,7 @@ impl Node {
             feeds: Feeds::new(self.now, channel.sub_streams(), Path::NONE),
             children: Children::new(channel.sub_streams(), c.initial_streams),
             repair: Repair::default(),
+            pull: Pull::default(),
             began: self.now,
             progress: self.now,
             orphaned: None,

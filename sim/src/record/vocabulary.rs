@@ -1,7 +1,7 @@
 //! The core's vocabulary as bytes: configuration, events, commands.
 
 use eddy_core::cache::{CacheConfig, Caps, Defects, Strategy};
-use eddy_core::config::{Config, PlayoutDelay, Reselection};
+use eddy_core::config::{Config, LiveStrategy, PlayoutDelay, Reselection};
 use eddy_core::dht::{DhtConfig, Key};
 use eddy_core::stream::channel::{Channel, ChannelSpec, Name};
 use eddy_core::stream::file::FileId;
@@ -94,6 +94,7 @@ fields!(Config {
     partner_timeout,
     refinement,
     paths,
+    live,
     reselection,
     cool_down,
     repair,
@@ -189,6 +190,10 @@ variants!(Command, "a command of an unknown kind" {
     6 => Seek { 0: position },
     7 => Pause {},
     8 => Play {},
+});
+variants!(LiveStrategy, "an unknown way of live blocks" {
+    0 => Push {},
+    1 => Pull {},
 });
 variants!(Reselection, "an unknown rule of reselection" {
     0 => Inequalities { own: own, partner: partner },
@@ -439,6 +444,7 @@ pub(super) mod tests {
                 partner_timeout: d(g),
                 refinement: d(g),
                 paths: bool::arbitrary(g),
+                live: *g.choose(&[LiveStrategy::Push, LiveStrategy::Pull]).unwrap(),
                 reselection: if bool::arbitrary(g) {
                     Reselection::Inequalities { own: d(g), partner: d(g) }
                 } else {
