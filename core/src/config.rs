@@ -36,6 +36,9 @@ pub enum LiveStrategy {
     /// Coolstreaming, TMM 2007).
     #[default]
     Push,
+    /// All sub-streams come from one parent, who is kept until it is gone: the
+    /// baseline of the tree protocols (SpreadIt, Stanford 2001).
+    Tree,
     /// Nothing is subscribed to: once a second the viewer asks partners for
     /// blocks that their maps tell of, rarest first (DONet, INFOCOM 2005,
     /// section IV).
@@ -59,7 +62,8 @@ pub enum PlayoutDelay {
 
 /// Configuration of a node. Two presets, both always working:
 /// [`Config::default`], the best we can do, and [`Config::report`], the
-/// published system with its defects. [`Config::donet`] is for comparison. Thresholds and buffers are durations,
+/// published system with its defects. [`Config::tree`] and [`Config::donet`]
+/// are for comparison. Thresholds and buffers are durations,
 /// never block counts, so that they hold for every block duration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -238,6 +242,13 @@ impl Config {
         }
     }
 
+    /// A single-parent tree: the default but for that, and without repair, so
+    /// that whoever loses its parent loses the stream until it has another.
+    /// Three children to begin with (the tree of DONet, INFOCOM 2005, section V).
+    pub fn tree() -> Self {
+        Self { live: LiveStrategy::Tree, repair: false, initial_streams: 3, ..Self::default() }
+    }
+
     /// DONet (INFOCOM 2005): pull, rarest first, with M = 4 partners, of which as
     /// many again may be others' choice; no maps between the regular ones, no
     /// paths, and what is late is skipped. Meant for D = 1 s, as published; the
@@ -380,7 +391,7 @@ mod tests {
 
     #[test]
     fn presets_are_valid() {
-        for c in [Config::default(), Config::report(), Config::donet()] {
+        for c in [Config::default(), Config::report(), Config::tree(), Config::donet()] {
             assert_eq!(c.validate(), Ok(()));
             assert_eq!(c.for_provider().validate(), Ok(()));
         }

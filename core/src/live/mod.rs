@@ -9,3 +9,4 @@ pub(crate) mod playout;
 pub(crate) mod pull;
 pub(crate) mod repair;
 pub(crate) mod select;
+pub(crate) mod tree;

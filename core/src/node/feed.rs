@@ -14,6 +14,7 @@ use crate::live::playout::Playout;
 use crate::live::pull::Pull;
 use crate::live::repair::Repair;
 use crate::live::select::{self, View, Views};
+use crate::live::tree::Tree;
 use crate::node::{Dial, Node, Stream, TICK, Timer};
 use crate::partnership::{Partner, Partnership};
 use crate::stream::buffer::BlockBuffer;
@@ -26,9 +27,9 @@ const ENOUGH_MAPS: usize = 3;
 /// How long to wait for more maps once one is there.
 const MAP_PATIENCE: Duration = Duration::from_millis(150);
 /// A newest block this far above the middle one of all maps is not believed.
-const OUTLIER: Duration = Duration::from_secs(5);
+pub(super) const OUTLIER: Duration = Duration::from_secs(5);
 /// How long a parent that lagged is not asked again.
-const SHUN: Duration = Duration::from_secs(10);
+pub(super) const SHUN: Duration = Duration::from_secs(10);
 /// No block for this long after the start: begin again elsewhere.
 const FALSE_START: Duration = Duration::from_secs(3);
 /// A sub-stream without a parent for this long is worth a warning.
@@ -112,7 +113,7 @@ impl Node {
     }
 
     /// Partners as the choice of a parent sees them.
-    fn views<'a>(now: Time, partners: &'a Partnership, stream: &Stream) -> Views<'a> {
+    pub(super) fn views<'a>(now: Time, partners: &'a Partnership, stream: &Stream) -> Views<'a> {
         let view = |p: &'a Partner| {
             p.control?;
             Some(View {
@@ -144,6 +145,10 @@ impl Node {
                 for j in 0..stream.channel.sub_streams() {
                     self.look_at(SubStream(j));
                 }
+                self.warn_of_orphans();
+            }
+            LiveStrategy::Tree => {
+                self.keep_one_parent();
                 self.warn_of_orphans();
             }
             LiveStrategy::Pull => self.pull_window(),
@@ -186,6 +191,7 @@ impl Node {
         stream.feeds = Feeds::new(self.now, s, Path::NONE);
         stream.repair = Repair::default();
         stream.pull = Pull::default();
+        stream.tree = Tree::default();
         for (sub, node) in parents {
             self.tell(node, &Message::Unsubscribe(sub));
         }
@@ -334,7 +340,7 @@ impl Node {
         }
     }
 
-    fn subscribe(&mut self, sub: SubStream, node: NodeId, from: Seq) {
+    pub(super) fn subscribe(&mut self, sub: SubStream, node: NodeId, from: Seq) {
         let asked = Some(Asked { node, at: self.now });
         if let Some(feed) = self.stream.as_mut().and_then(|s| s.feeds.get_mut(sub)) {
             feed.asked = asked;

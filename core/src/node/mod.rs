@@ -3,7 +3,8 @@
 //!
 //! One file a conversation: `connect` (links and their handshake), `channel`
 //! (the bootstrap server), `mesh` (partners), `feed` (the child side), `arrive`
-//! (blocks coming in), `pull` (the same without parents), `mend` (gaps), `serve` (the parent side), `source` (the
+//! (blocks coming in), `tree` and `pull`
+//! (the same with one parent, and with none), `mend` (gaps), `serve` (the parent side), `source` (the
 //! provider's input), `rewind` (watching the past), `quest` (those who have it),
 //! `past` (serving it), `recruit` (copies for others), `keep` (the cache and the
 //! DHT).
@@ -24,6 +25,7 @@ mod recruit;
 mod rewind;
 mod serve;
 mod source;
+mod tree;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -31,7 +33,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, LiveStrategy};
 use crate::dht::{Dht, OpId};
 use crate::event::{
     Action, Answer, Command, Event, Fault, Join, Machine, Notice, Output, Phase, Refusal,
@@ -44,6 +46,7 @@ use crate::live::feeds::Feeds;
 use crate::live::playout::Playout;
 use crate::live::pull::Pull;
 use crate::live::repair::Repair;
+use crate::live::tree::Tree;
 use crate::membership::Membership;
 use crate::membership::rendezvous::Rendezvous;
 use crate::partnership::Partnership;
@@ -153,6 +156,7 @@ struct Stream {
     children: Children,
     repair: Repair,
     pull: Pull,
+    tree: Tree,
     /// When the buffer was begun.
     began: Time,
     /// When a block last came in that was missing.
@@ -359,9 +363,14 @@ impl Node {
             clock: StreamClock::default(),
             playout: Playout::new(c),
             feeds: Feeds::new(self.now, channel.sub_streams(), Path::NONE),
-            children: Children::new(channel.sub_streams(), c.initial_streams),
+            children: Children::new(
+                channel.sub_streams(),
+                c.initial_streams,
+                c.live == LiveStrategy::Tree,
+            ),
             repair: Repair::default(),
             pull: Pull::default(),
+            tree: Tree::default(),
             began: self.now,
             progress: self.now,
             orphaned: None,

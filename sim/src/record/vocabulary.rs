@@ -194,6 +194,7 @@ variants!(Command, "a command of an unknown kind" {
 variants!(LiveStrategy, "an unknown way of live blocks" {
     0 => Push {},
     1 => Pull {},
+    2 => Tree {},
 });
 variants!(Reselection, "an unknown rule of reselection" {
     0 => Inequalities { own: own, partner: partner },
@@ -444,7 +445,9 @@ pub(super) mod tests {
                 partner_timeout: d(g),
                 refinement: d(g),
                 paths: bool::arbitrary(g),
-                live: *g.choose(&[LiveStrategy::Push, LiveStrategy::Pull]).unwrap(),
+                live: *g
+                    .choose(&[LiveStrategy::Push, LiveStrategy::Pull, LiveStrategy::Tree])
+                    .unwrap(),
                 reselection: if bool::arbitrary(g) {
                     Reselection::Inequalities { own: d(g), partner: d(g) }
                 } else {
