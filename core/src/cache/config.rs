@@ -12,6 +12,21 @@ pub enum Strategy {
     Rank,
     /// Algorithm 3-1 of the report (`report.rs`), with these defects.
     Report(Defects),
+    /// IPP of P2TSS (ICME 2008; `interval.rs`): a viewer keeps, and publishes,
+    /// what it plays first, C seconds from its initial play-out position on.
+    InitialPosition {
+        /// C, in whole seconds of stream time: a second to ten years.
+        span: Duration,
+    },
+    /// LSP of P2TSS: what is live from when the viewer comes, C seconds of it.
+    LivePosition {
+        /// C, in whole seconds of stream time: a second to ten years.
+        span: Duration,
+        /// Whether it goes on with what is live then, and lets the oldest go:
+        /// the last C seconds are with everybody, and what was before with
+        /// nobody. P2TSS fills once.
+        renew: bool,
+    },
     /// A provider: everything is kept as long as the quota allows, nothing is
     /// published (report section 3.4).
     Everything,
@@ -195,7 +210,12 @@ impl CacheConfig {
             ("back_off", self.back_off, Duration::ZERO, self.republish),
             ("max_age", self.max_age.unwrap_or(s(60)), s(60), s(10 * 366 * 86_400)),
         ];
-        for &(name, value, min, max) in spans {
+        let own = match self.strategy {
+            Strategy::InitialPosition { span } | Strategy::LivePosition { span, .. } => Some(span),
+            _ => None,
+        };
+        let span = ("span", own.unwrap_or(s(1)), s(1), s(10 * 366 * 86_400));
+        for &(name, value, min, max) in spans.iter().chain([&span]) {
             if value < min || value > max {
                 return Err(ConfigError::Span { name, value, min, max });
             }
@@ -246,5 +266,8 @@ mod tests {
         let c = CacheConfig { replicas: 0, ..CacheConfig::default() };
         let text = c.validate().unwrap_err().to_string();
         assert_eq!(text, "replicas is 0, but must be 1 to 64");
+        let strategy = Strategy::InitialPosition { span: Duration::ZERO };
+        let c = CacheConfig { strategy, ..CacheConfig::default() };
+        assert!(c.validate().unwrap_err().to_string().starts_with("span is 0ns, but must be 1s"));
     }
 }

@@ -108,6 +108,7 @@ impl Node {
         if stream.rewind.is_none() {
             stream.playout.start_at(first);
             self.phase(Phase::Buffering);
+            self.plays_from(first);
         }
         self.tick();
     }

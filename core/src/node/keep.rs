@@ -147,6 +147,17 @@ impl Node {
         self.keeper = self.config.cache.clone().and_then(|c| Keeper::new(c, stream.id, rng).ok());
     }
 
+    /// The viewer is to play from this block on.
+    pub(super) fn plays_from(&mut self, seq: Seq) {
+        // Only the first position of a stay counts.
+        if self.stats.startup.is_none()
+            && let (Some(keeper), Some(stream)) = (&mut self.keeper, &self.stream)
+        {
+            let start = stream.channel.slot_start(seq).as_micros();
+            keeper.cache.set_position(start.div_ceil(1_000_000));
+        }
+    }
+
     pub(super) fn wake_cache(&mut self) {
         self.keeper.iter_mut().for_each(|k| k.cache.wake(self.now));
     }

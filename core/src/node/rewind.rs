@@ -148,6 +148,7 @@ impl Node {
         self.timers.disarm(Timer::Playout);
         self.phase(Phase::Buffering);
         for block in held {
+        self.plays_from(seq);
             self.take_past(block);
         }
         self.rewind_tick();

@@ -179,6 +179,8 @@ variants!(Strategy, "an unknown strategy of caching" {
     0 => Rank {},
     1 => Report { 0: defects },
     2 => Everything {},
+    3 => InitialPosition { span: span },
+    4 => LivePosition { span: span, renew: renew },
 });
 variants!(Command, "a command of an unknown kind" {
     0 => Join { 0: join },
@@ -362,7 +364,14 @@ pub(super) mod tests {
     fn cache(g: &mut Gen) -> CacheConfig {
         let caps = Caps { per_address: Option::arbitrary(g), per_network: Option::arbitrary(g) };
         let defects = Defects { raw_size: bool::arbitrary(g), ..Defects::published() };
-        let strategies = [Strategy::Rank, Strategy::Report(defects), Strategy::Everything];
+        let (span, renew) = (Duration::arbitrary(g), bool::arbitrary(g));
+        let strategies = [
+            Strategy::Rank,
+            Strategy::Report(defects),
+            Strategy::InitialPosition { span },
+            Strategy::LivePosition { span, renew },
+            Strategy::Everything,
+        ];
         CacheConfig {
             strategy: *g.choose(&strategies).unwrap(),
             quota: u64::arbitrary(g),

@@ -6,6 +6,7 @@
 mod any;
 mod dht;
 mod hand;
+mod interval;
 mod rank;
 mod report;
 
