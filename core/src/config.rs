@@ -45,6 +45,28 @@ pub enum LiveStrategy {
     Pull,
 }
 
+/// How the past is fetched (`docs/STRATEGIES.md`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ShiftStrategy {
+    /// Several sources at once, partners among them, the slow ones hedged; the
+    /// provider when it is urgent.
+    #[default]
+    Hedged,
+    /// As published (report section 3): one owner after another, drawn by
+    /// chance, and the provider after two, or when it is urgent.
+    Published,
+    /// One owner after another in the order of the stream, from all that the
+    /// swarm offers; the provider when it is urgent (BASS, MMSP 2005).
+    Bass,
+    /// Equal sub-clips, each from one owner, the nearest deadline first; the
+    /// provider when it is urgent (PONDER, GLOBECOM 2007).
+    Ponder {
+        /// A sub-clip: whole seconds, 1 to 10.
+        clip: Duration,
+    },
+}
+
 /// How far play-out stays behind the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -145,10 +167,8 @@ pub struct Config {
     /// A block of the past that is due this soon is fetched from the provider
     /// (report p. 11).
     pub emergency: Duration,
-    /// Whether the past is asked for from several sources at once, partners
-    /// among them, and the provider waits until it is urgent. Else as published
-    /// (report section 3): one owner after another, and the provider after two.
-    pub hedge: bool,
+    /// Whom the past is asked of, and when the provider.
+    pub shift: ShiftStrategy,
     /// What is kept of the past for others; `None` keeps nothing and asks for
     /// no disk.
     pub cache: Option<CacheConfig>,
@@ -202,7 +222,7 @@ impl Default for Config {
             queue_limit: Duration::from_millis(100),
             shift_window: Duration::from_secs(30),
             emergency: Duration::from_secs(5),
-            hedge: true,
+            shift: ShiftStrategy::Hedged,
             cache: None,
             dht: None,
             max_links: 512,
@@ -236,7 +256,7 @@ impl Config {
             },
             cool_down: Duration::from_secs(10),
             repair: false,
-            hedge: false,
+            shift: ShiftStrategy::Published,
             initial_streams: 2,
             ..Self::default()
         }
@@ -300,7 +320,11 @@ impl Config {
             ("handshake", self.handshake, ms(100), s(60)),
             ("retry", self.retry, ms(10), s(60)),
         ];
-        for &(name, value, min, max) in spans {
+        let clip = match self.shift {
+            ShiftStrategy::Ponder { clip } => clip,
+            _ => s(1),
+        };
+        for &(name, value, min, max) in spans.iter().chain([&("clip", clip, s(1), s(10))]) {
             if value < min || value > max {
                 return Err(ConfigError::Span { name, value, min, max });
             }
@@ -403,6 +427,9 @@ mod tests {
         assert_eq!(c.validate().unwrap_err().to_string(), "give_up is 31s, but must be 0ns to 30s");
         let c = Config { send_window: 1, ..Config::default() };
         assert!(c.validate().unwrap_err().to_string().starts_with("send_window is 1, but"));
+        let c =
+            Config { shift: ShiftStrategy::Ponder { clip: Duration::ZERO }, ..Config::default() };
+        assert!(c.validate().unwrap_err().to_string().starts_with("clip is 0ns, but must be 1s"));
         let c = Config { max_upload: Some(0), ..Config::default() };
         assert_eq!(c.validate(), Err(ConfigError::NoUpload));
     }

@@ -5,7 +5,7 @@ mod common;
 
 use eddy_core::Position;
 use eddy_core::cache::{CacheConfig, Strategy};
-use eddy_core::config::Config;
+use eddy_core::config::{Config, ShiftStrategy};
 use eddy_sim::NodeIx;
 
 use common::past::{Channels, SECOND};
@@ -86,5 +86,50 @@ fn lsp_keeps_what_was_live_when_each_came_and_serves_it() {
                 assert!(begins.contains(&kept), "{joined}: {kept:?}");
             }
         }
+    }
+}
+
+/// A viewer that goes 70 s back, and plays for half a minute, of what 8 live
+/// viewers keep, if they do.
+fn back(shift: ShiftStrategy, keep: bool) -> (Channels, NodeIx, NodeIx) {
+    let mut it = Channels::new();
+    let keeping = |config: &mut Config| {
+        let cache = config.cache.take().filter(|_| keep);
+        config.cache = cache.map(|c| CacheConfig { replicas: 3, spares: 0, ..c });
+    };
+    let live: Vec<NodeIx> = (0..8).map(|_| it.viewer_with(Position::Live, keeping)).collect();
+    it.run(SECOND * 80);
+    let change = |config: &mut Config| (config.shift, config.cache) = (shift, None);
+    let past = it.viewer_with(Position::Ago(SECOND * 70), change);
+    it.run(SECOND * 32);
+    (it, past, live[0])
+}
+
+#[test]
+fn bass_and_ponder_play_from_peers_and_the_server_fills_in() {
+    let ponder = ShiftStrategy::Ponder { clip: SECOND * 5 };
+    for shift in [ShiftStrategy::Bass, ponder, ShiftStrategy::Hedged, ShiftStrategy::Published] {
+        let (it, past, live) = back(shift, true);
+        let blocks = it.assert_whole(past, live);
+        let counts = it.stats(past).shift;
+        assert!(blocks >= 28 * 25, "{shift:?}: {blocks} blocks in 32 s");
+        assert_eq!((counts.lost, it.stats(past).late), (0, 0), "{shift:?}");
+        // The server gives what play-out begins with, and what few had.
+        let share = counts.peer as f64 / counts.received() as f64;
+        assert!(share > 0.8, "{shift:?}: {counts:?}");
+    }
+}
+
+#[test]
+fn bass_and_ponder_play_from_the_server_alone_and_ask_it_late() {
+    for shift in [ShiftStrategy::Bass, ShiftStrategy::Ponder { clip: SECOND * 5 }] {
+        let (it, past, live) = back(shift, false);
+        let blocks = it.assert_whole(past, live);
+        let counts = it.stats(past).shift;
+        assert!(blocks >= 28 * 25, "{shift:?}: {blocks} blocks in 32 s");
+        assert_eq!((counts.lost, counts.failed, it.stats(past).late), (0, 0, 0), "{shift:?}");
+        let ahead = counts.received().saturating_sub(blocks as u64);
+        assert!(ahead <= 6 * 25, "{shift:?}: {ahead} blocks were fetched early");
+        assert!(counts.no_owner > 20 * 25, "{shift:?}: {counts:?}");
     }
 }

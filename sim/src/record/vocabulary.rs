@@ -1,7 +1,7 @@
 //! The core's vocabulary as bytes: configuration, events, commands.
 
 use eddy_core::cache::{CacheConfig, Caps, Defects, Strategy};
-use eddy_core::config::{Config, LiveStrategy, PlayoutDelay, Reselection};
+use eddy_core::config::{Config, LiveStrategy, PlayoutDelay, Reselection, ShiftStrategy};
 use eddy_core::dht::{DhtConfig, Key};
 use eddy_core::stream::channel::{Channel, ChannelSpec, Name};
 use eddy_core::stream::file::FileId;
@@ -105,7 +105,7 @@ fields!(Config {
     queue_limit,
     shift_window,
     emergency,
-    hedge,
+    shift,
     cache,
     dht,
     max_links,
@@ -197,6 +197,12 @@ variants!(LiveStrategy, "an unknown way of live blocks" {
     0 => Push {},
     1 => Pull {},
     2 => Tree {},
+});
+variants!(ShiftStrategy, "an unknown way to the past" {
+    0 => Hedged {},
+    1 => Published {},
+    2 => Bass {},
+    3 => Ponder { clip: clip },
 });
 variants!(Reselection, "an unknown rule of reselection" {
     0 => Inequalities { own: own, partner: partner },
@@ -471,7 +477,14 @@ pub(super) mod tests {
                 queue_limit: d(g),
                 shift_window: d(g),
                 emergency: d(g),
-                hedge: bool::arbitrary(g),
+                shift: *g
+                    .choose(&[
+                        ShiftStrategy::Hedged,
+                        ShiftStrategy::Published,
+                        ShiftStrategy::Bass,
+                        ShiftStrategy::Ponder { clip: Duration::from_secs(5) },
+                    ])
+                    .unwrap(),
                 cache: option(g, cache),
                 dht: option(g, |g| DhtConfig {
                     network: option(g, bytes),
