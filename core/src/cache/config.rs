@@ -32,8 +32,24 @@ pub enum Strategy {
     Everything,
 }
 
+/// How a file's owner list is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Publishing {
+    /// The whole list is got, edited and put back, so that of two at once one
+    /// is lost: as published (D-3).
+    GetEditPut,
+    /// The same, but a put counts only if the list is still of the version that
+    /// was got (BEP 44, `cas`). If not, it is got again after a back-off, 16
+    /// times at most.
+    CompareAndSwap,
+    /// The node adds its own entry, and those who store the list merge; what
+    /// was got for it only tells how many there are.
+    AddToSet,
+}
+
 /// The defects of the published algorithm, one switch each: `true` is as
-/// published. The numbers are those of the parameter study, the lines those
+/// published, and so is [`Publishing::GetEditPut`]. The numbers are those of the parameter study, the lines those
 /// of Algorithm 3-1. What it names beside these is the DHT's (D-4 a to e, g;
 /// D-13), or is about other parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +60,9 @@ pub struct Defects {
     /// D-2, line 05: parents are added to partners, though they are some of
     /// them. Else partners and the node itself are counted.
     pub double_count: bool,
-    /// D-3, lines 10-14: the whole list is got, edited and put back, so that
-    /// of two at once one is lost. Else the node adds its own record to a set.
-    pub lost_updates: bool,
+    /// D-3, lines 10-14: how the node comes into the list. Mended: it adds
+    /// itself to a set.
+    pub publishing: Publishing,
     /// D-4 (f): there is no error path. A time-out of the DHT ends all work
     /// for that file; its copy stays. Else it is tried again after another
     /// back-off.
@@ -81,7 +97,7 @@ impl Defects {
         Self {
             off_by_one: on,
             double_count: on,
-            lost_updates: on,
+            publishing: if on { Publishing::GetEditPut } else { Publishing::AddToSet },
             no_error_path: on,
             raw_size: on,
             owners_yield: on,

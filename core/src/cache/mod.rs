@@ -40,7 +40,7 @@ use crate::id::hex;
 use crate::rng::Rng;
 use crate::time::Time;
 
-pub use config::{CacheConfig, Caps, Defects, Strategy};
+pub use config::{CacheConfig, Caps, Defects, Publishing, Strategy};
 use interval::{Interval, Kind};
 use report::Report;
 use rules::Rules;
@@ -160,6 +160,8 @@ pub enum Effect {
         file: File,
         /// The whole list.
         owners: Vec<Owner>,
+        /// Only if the list still has this version; in any case without one.
+        version: Option<u64>,
     },
 }
 
@@ -307,10 +309,11 @@ impl Cache {
         }
     }
 
-    /// `report`: the owner list that was got.
-    pub fn listed(&mut self, now: Time, file: File, owners: &[Owner]) {
+    /// `report`: the owner list that was got, and its version where lists have
+    /// one.
+    pub fn listed(&mut self, now: Time, file: File, owners: &[Owner], version: u64) {
         if let Policy::Report(report) = &mut self.policy {
-            report.listed(&mut self.shelf, now, file, owners);
+            report.listed(&mut self.shelf, now, file, owners, version);
         }
     }
 

@@ -116,16 +116,16 @@ impl Keeper {
 
     /// What came of a wish for a file's owner list.
     #[cfg(feature = "ghost")]
-    pub(super) fn on_list(&mut self, now: Time, file: File, owners: Option<&[Owner]>) {
-        match owners {
-            Some(owners) => self.cache.listed(now, file, owners),
+    pub(super) fn on_list(&mut self, now: Time, file: File, list: Option<(&[Owner], u64)>) {
+        match list {
+            Some((owners, version)) => self.cache.listed(now, file, owners, version),
             None => self.cache.failed(now, file),
         }
     }
 
     #[cfg(feature = "ghost")]
-    pub(super) fn on_list_put(&mut self, now: Time, file: File) {
-        self.cache.stored(now, file, true);
+    pub(super) fn on_list_put(&mut self, now: Time, file: File, ok: bool) {
+        self.cache.stored(now, file, ok);
     }
 
     /// A file of the past exists.
@@ -344,6 +344,10 @@ impl Node {
     }
 
     fn on_cache_effect(&mut self, effect: Effect) {
+        #[cfg(feature = "ghost")]
+        if self.wants_list(&effect) {
+            return;
+        }
         let now = self.now;
         let Some(keeper) = &mut self.keeper else { return };
         match effect {
@@ -382,10 +386,6 @@ impl Node {
             Effect::Fetch { file } => self.recruit(file),
             // Of the published algorithm, over a DHT of another kind: only in the laboratory.
             Effect::GetList { file } | Effect::PutList { file, .. } => {
-                #[cfg(feature = "ghost")]
-                if self.wants_list(effect) {
-                    return;
-                }
                 self.keeper.iter_mut().for_each(|k| k.cache.failed(now, file));
             }
         }

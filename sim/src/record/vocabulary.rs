@@ -1,6 +1,6 @@
 //! The core's vocabulary as bytes: configuration, events, commands.
 
-use eddy_core::cache::{CacheConfig, Caps, Defects, Strategy};
+use eddy_core::cache::{CacheConfig, Caps, Defects, Publishing, Strategy};
 use eddy_core::config::{Config, LiveStrategy, PlayoutDelay, Reselection, ShiftStrategy};
 use eddy_core::dht::{DhtConfig, Key};
 use eddy_core::stream::channel::{Channel, ChannelSpec, Name};
@@ -136,7 +136,7 @@ fields!(Caps { per_address, per_network });
 fields!(Defects {
     off_by_one,
     double_count,
-    lost_updates,
+    publishing,
     no_error_path,
     raw_size,
     owners_yield,
@@ -174,6 +174,11 @@ variants!(Position, "an unknown kind of position" {
     1 => Ago { 0: ago },
     2 => At { 0: at },
     3 => By { 0: by },
+});
+variants!(Publishing, "an unknown way of publishing" {
+    0 => GetEditPut {},
+    1 => CompareAndSwap {},
+    2 => AddToSet {},
 });
 variants!(Strategy, "an unknown strategy of caching" {
     0 => Rank {},

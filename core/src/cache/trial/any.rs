@@ -6,7 +6,7 @@ use quickcheck::{Arbitrary, Gen, quickcheck};
 
 use super::hand::{at, effects, file, others, owners};
 use super::*;
-use crate::cache::{Defects, Strategy};
+use crate::cache::{Defects, Publishing, Strategy};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -74,7 +74,7 @@ fn holds_up(strategy: Strategy, ops: Vec<Op>) -> bool {
                 c.restored(now, vec![(f(n), FILE)]);
             }
             Op::Records(n, k) => c.records(now, f(n), &others(k)),
-            Op::Listed(n, k) => c.listed(now, f(n), &owners(k, now)),
+            Op::Listed(n, k) => c.listed(now, f(n), &owners(k, now), u64::from(k)),
             Op::Failed(n) => c.failed(now, f(n)),
             Op::Stored(n, ok) => c.stored(now, f(n), ok),
             Op::Gone(n) => {
@@ -131,8 +131,15 @@ quickcheck! {
         }, ops)
     }
 
-    fn nothing_that_comes_upsets_the_published_algorithm(ops: Vec<Op>, mended: bool) -> bool {
-        let defects = if mended { Defects::none() } else { Defects::published() };
+    fn nothing_that_comes_upsets_the_published_algorithm(
+        ops: Vec<Op>,
+        mended: bool,
+        compared: bool
+    ) -> bool {
+        let mut defects = if mended { Defects::none() } else { Defects::published() };
+        if compared {
+            defects.publishing = Publishing::CompareAndSwap;
+        }
         holds_up(Strategy::Report(defects), ops)
     }
 }
