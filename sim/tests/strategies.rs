@@ -38,6 +38,8 @@ fn pull_plays_without_a_single_subscription() {
             assert_eq!(s.repaired, s.from_peers + s.from_provider, "{what}: all was pulled");
         }
         assert_eq!(outcome.provider.children, 0);
+        let unwanted: u64 = outcome.viewers.iter().map(|v| v.stats.unwanted).sum();
+        assert!(unwanted * 100 < received, "{what}: {unwanted} came for nothing");
         assert!(duplicates * 100 < received, "{what}: {duplicates} of {received} came twice");
     }
 }
