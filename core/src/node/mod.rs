@@ -2,12 +2,11 @@
 //! they want into actions and timers; what to want is decided in the parts.
 //!
 //! One file a conversation: `connect` (links and their handshake), `channel`
-//! (the bootstrap server), `mesh` (partners), `feed` (the child side), `arrive`
-//! (blocks coming in), `tree` and `pull`
-//! (the same with one parent, and with none), `mend` (gaps), `serve` (the parent side), `source` (the
-//! provider's input), `rewind` (watching the past), `quest` (those who have it),
-//! `past` (serving it), `recruit` (copies for others), `keep` (the cache and the
-//! DHT).
+//! (the bootstrap server), `mesh` (partners), `feed` (the child side; `tree` and
+//! `pull` with one parent, and none), `arrive` (blocks coming in), `mend` (gaps),
+//! `serve` (the parent side), `source` (the provider's input), `rewind` (watching
+//! the past), `quest` (those who have it), `past` (serving it), `recruit` (copies
+//! for others), `keep` (the cache and the DHT).
 
 mod arrive;
 mod channel;
@@ -356,6 +355,7 @@ impl Node {
     /// Begins a channel.
     fn enter(&mut self, channel: Channel) {
         let c = &self.config;
+        let whole = c.live == LiveStrategy::Tree;
         self.stream = Some(Stream {
             id: channel.id(),
             verifier: c.verifier.for_channel(&channel),
@@ -363,11 +363,7 @@ impl Node {
             clock: StreamClock::default(),
             playout: Playout::new(c),
             feeds: Feeds::new(self.now, channel.sub_streams(), Path::NONE),
-            children: Children::new(
-                channel.sub_streams(),
-                c.initial_streams,
-                c.live == LiveStrategy::Tree,
-            ),
+            children: Children::new(channel.sub_streams(), c.initial_streams, whole),
             repair: Repair::default(),
             pull: Pull::default(),
             tree: Tree::default(),
