@@ -28,6 +28,45 @@ pub enum Reselection {
     },
 }
 
+/// How a viewer comes by the blocks that are new (`docs/STRATEGIES.md`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LiveStrategy {
+    /// Each sub-stream is subscribed to at a parent, who pushes it (report; New
+    /// Coolstreaming, TMM 2007).
+    #[default]
+    Push,
+    /// All sub-streams come from one parent, who is kept until it is gone: the
+    /// baseline of the tree protocols (SpreadIt, Stanford 2001).
+    Tree,
+    /// Nothing is subscribed to: once a second the viewer asks partners for
+    /// blocks that their maps tell of, rarest first (DONet, INFOCOM 2005,
+    /// section IV).
+    Pull,
+}
+
+/// How the past is fetched (`docs/STRATEGIES.md`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ShiftStrategy {
+    /// Several sources at once, partners among them, the slow ones hedged; the
+    /// provider when it is urgent.
+    #[default]
+    Hedged,
+    /// As published (report section 3): one owner after another, drawn by
+    /// chance, and the provider after two, or when it is urgent.
+    Published,
+    /// One owner after another in the order of the stream, from all that the
+    /// swarm offers; the provider when it is urgent (BASS, MMSP 2005).
+    Bass,
+    /// Equal sub-clips, each from one owner, the nearest deadline first; the
+    /// provider when it is urgent (PONDER, GLOBECOM 2007).
+    Ponder {
+        /// A sub-clip: whole seconds, 1 to 10.
+        clip: Duration,
+    },
+}
+
 /// How far play-out stays behind the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -45,7 +84,8 @@ pub enum PlayoutDelay {
 
 /// Configuration of a node. Two presets, both always working:
 /// [`Config::default`], the best we can do, and [`Config::report`], the
-/// published system with its defects. Thresholds and buffers are durations,
+/// published system with its defects. [`Config::tree`] and [`Config::donet`]
+/// are for comparison. Thresholds and buffers are durations,
 /// never block counts, so that they hold for every block duration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -98,6 +138,8 @@ pub struct Config {
     pub paths: bool,
 
     // Parents.
+    /// How new blocks come here.
+    pub live: LiveStrategy,
     /// How parents are judged.
     pub reselection: Reselection,
     /// T_a: time between two changes of parent; jittered by 20 %.
@@ -126,10 +168,8 @@ pub struct Config {
     /// A block of the past that is due this soon is fetched from the provider
     /// (report p. 11).
     pub emergency: Duration,
-    /// Whether the past is asked for from several sources at once, partners
-    /// among them, and the provider waits until it is urgent. Else as published
-    /// (report section 3): one owner after another, and the provider after two.
-    pub hedge: bool,
+    /// Whom the past is asked of, and when the provider.
+    pub shift: ShiftStrategy,
     /// What is kept of the past for others; `None` keeps nothing and asks for
     /// no disk.
     pub cache: Option<CacheConfig>,
@@ -172,6 +212,7 @@ impl Default for Config {
             partner_timeout: Duration::from_secs(3),
             refinement: Duration::from_secs(30),
             paths: true,
+            live: LiveStrategy::Push,
             reselection: Reselection::Lag { overdue: Duration::from_millis(1_500) },
             cool_down: Duration::from_secs(3),
             repair: true,
@@ -182,7 +223,7 @@ impl Default for Config {
             queue_limit: Duration::from_millis(100),
             shift_window: Duration::from_secs(30),
             emergency: Duration::from_secs(5),
-            hedge: true,
+            shift: ShiftStrategy::Hedged,
             cache: None,
             dht: None,
             max_links: 512,
@@ -216,9 +257,30 @@ impl Config {
             },
             cool_down: Duration::from_secs(10),
             repair: false,
-            hedge: false,
+            shift: ShiftStrategy::Published,
             initial_streams: 2,
             ..Self::default()
+        }
+    }
+
+    /// A single-parent tree: the default but for that, and without repair, so
+    /// that whoever loses its parent loses the stream until it has another.
+    /// Three children to begin with (the tree of DONet, INFOCOM 2005, section V).
+    pub fn tree() -> Self {
+        Self { live: LiveStrategy::Tree, repair: false, initial_streams: 3, ..Self::default() }
+    }
+
+    /// DONet (INFOCOM 2005): pull, rarest first, with M = 4 partners, of which as
+    /// many again may be others' choice; no maps between the regular ones, no
+    /// paths, and what is late is skipped. Meant for D = 1 s, as published; the
+    /// deviations are listed in `docs/STRATEGIES.md`.
+    pub fn donet() -> Self {
+        Self {
+            live: LiveStrategy::Pull,
+            partners: 4,
+            max_partners: 8,
+            map_min_interval: Duration::ZERO,
+            ..Self::report()
         }
     }
 
@@ -259,7 +321,11 @@ impl Config {
             ("handshake", self.handshake, ms(100), s(60)),
             ("retry", self.retry, ms(10), s(60)),
         ];
-        for &(name, value, min, max) in spans {
+        let clip = match self.shift {
+            ShiftStrategy::Ponder { clip } => clip,
+            _ => s(1),
+        };
+        for &(name, value, min, max) in spans.iter().chain([&("clip", clip, s(1), s(10))]) {
             if value < min || value > max {
                 return Err(ConfigError::Span { name, value, min, max });
             }
@@ -350,7 +416,7 @@ mod tests {
 
     #[test]
     fn presets_are_valid() {
-        for c in [Config::default(), Config::report()] {
+        for c in [Config::default(), Config::report(), Config::tree(), Config::donet()] {
             assert_eq!(c.validate(), Ok(()));
             assert_eq!(c.for_provider().validate(), Ok(()));
         }
@@ -362,6 +428,9 @@ mod tests {
         assert_eq!(c.validate().unwrap_err().to_string(), "give_up is 31s, but must be 0ns to 30s");
         let c = Config { send_window: 1, ..Config::default() };
         assert!(c.validate().unwrap_err().to_string().starts_with("send_window is 1, but"));
+        let c =
+            Config { shift: ShiftStrategy::Ponder { clip: Duration::ZERO }, ..Config::default() };
+        assert!(c.validate().unwrap_err().to_string().starts_with("clip is 0ns, but must be 1s"));
         let c = Config { max_upload: Some(0), ..Config::default() };
         assert_eq!(c.validate(), Err(ConfigError::NoUpload));
     }

@@ -71,24 +71,22 @@ fn main() {
     };
     let (seed, seconds, block) = (arg(1, 1), arg(2, 120), arg(3, 40));
     let watch = Duration::from_secs(seconds);
+    let (block, second) = (Duration::from_millis(block), Duration::from_secs(1));
     let runs = [
-        ("default", Config::default(), Duration::from_millis(block), None),
-        (
-            "default, a reset per connection and minute",
-            Config::default(),
-            Duration::from_millis(block),
-            Some(Duration::from_secs(60)),
-        ),
-        ("report", Config::report(), Duration::from_secs(1), None),
-        (
-            "report, a reset per connection and minute",
-            Config::report(),
-            Duration::from_secs(1),
-            Some(Duration::from_secs(60)),
-        ),
+        ("default", Config::default(), block),
+        ("report", Config::report(), second),
+        ("tree", Config::tree(), block),
+        ("donet", Config::donet(), second),
     ];
-    for (name, config, block, resets) in runs {
-        let plan = Live { watch, resets, ..Live::report_swarm(seed, config, block) };
-        print(name, &plan, &plan.run());
+    for (name, config, block) in runs {
+        for resets in [None, Some(Duration::from_secs(60))] {
+            let name = match resets {
+                None => name.to_owned(),
+                Some(_) => format!("{name}, a reset per connection and minute"),
+            };
+            let config = config.clone();
+            let plan = Live { watch, resets, ..Live::report_swarm(seed, config, block) };
+            print(&name, &plan, &plan.run());
+        }
     }
 }

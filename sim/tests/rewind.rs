@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use eddy_core::cache::{Defects, Publishing, Strategy};
 use eddy_sim::rewind::{Kind, Outcome, Replicas, Rewind, share};
 
 const R: usize = 10;
@@ -107,6 +108,34 @@ fn the_published_system_caches_most_files_more_than_r_times_and_publishes_few() 
     let (shift, all) = (o.shift(), received(&o));
     let share = shift.peer as f64 / all as f64;
     assert!(share >= 0.9, "{shift:?}");
+}
+
+#[test]
+fn who_compares_or_adds_is_listed_and_by_get_edit_put_many_are_not() {
+    use Publishing::{AddToSet, CompareAndSwap, GetEditPut};
+    let listed = |publishing| {
+        let mut plan = Rewind { span: seconds(300), ..short(Rewind::report(1)) };
+        // One clock, and nothing that is left to do is left undone.
+        plan.skew = Duration::ZERO;
+        let cache = plan.config.cache.as_mut().unwrap();
+        let defects = Defects {
+            publishing,
+            no_error_path: false,
+            owners_yield: false,
+            ..Defects::published()
+        };
+        cache.strategy = Strategy::Report(defects);
+        // All at once.
+        cache.back_off = seconds(2);
+        let o = plan.run();
+        let young = grown(&o.young);
+        let copies: usize = young.iter().map(|f| f.cached).sum();
+        let published: usize = young.iter().map(|f| f.published).sum();
+        published as f64 / copies as f64
+    };
+    let shares = [GetEditPut, CompareAndSwap, AddToSet].map(listed);
+    assert!(shares[0] < 0.6, "{shares:?}");
+    assert!(shares[1] > 0.95 && shares[2] > 0.95, "{shares:?}");
 }
 
 #[test]

@@ -12,13 +12,44 @@ pub enum Strategy {
     Rank,
     /// Algorithm 3-1 of the report (`report.rs`), with these defects.
     Report(Defects),
+    /// IPP of P2TSS (ICME 2008; `interval.rs`): a viewer keeps, and publishes,
+    /// what it plays first, C seconds from its initial play-out position on.
+    InitialPosition {
+        /// C, in whole seconds of stream time: a second to ten years.
+        span: Duration,
+    },
+    /// LSP of P2TSS: what is live from when the viewer comes, C seconds of it.
+    LivePosition {
+        /// C, in whole seconds of stream time: a second to ten years.
+        span: Duration,
+        /// Whether it goes on with what is live then, and lets the oldest go:
+        /// the last C seconds are with everybody, and what was before with
+        /// nobody. P2TSS fills once.
+        renew: bool,
+    },
     /// A provider: everything is kept as long as the quota allows, nothing is
     /// published (report section 3.4).
     Everything,
 }
 
+/// How a file's owner list is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Publishing {
+    /// The whole list is got, edited and put back, so that of two at once one
+    /// is lost: as published (D-3).
+    GetEditPut,
+    /// The same, but a put counts only if the list is still of the version that
+    /// was got (BEP 44, `cas`). If not, it is got again after a back-off, 16
+    /// times at most.
+    CompareAndSwap,
+    /// The node adds its own entry, and those who store the list merge; what
+    /// was got for it only tells how many there are.
+    AddToSet,
+}
+
 /// The defects of the published algorithm, one switch each: `true` is as
-/// published. The numbers are those of the parameter study, the lines those
+/// published, and so is [`Publishing::GetEditPut`]. The numbers are those of the parameter study, the lines those
 /// of Algorithm 3-1. What it names beside these is the DHT's (D-4 a to e, g;
 /// D-13), or is about other parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +60,9 @@ pub struct Defects {
     /// D-2, line 05: parents are added to partners, though they are some of
     /// them. Else partners and the node itself are counted.
     pub double_count: bool,
-    /// D-3, lines 10-14: the whole list is got, edited and put back, so that
-    /// of two at once one is lost. Else the node adds its own record to a set.
-    pub lost_updates: bool,
+    /// D-3, lines 10-14: how the node comes into the list. Mended: it adds
+    /// itself to a set.
+    pub publishing: Publishing,
     /// D-4 (f): there is no error path. A time-out of the DHT ends all work
     /// for that file; its copy stays. Else it is tried again after another
     /// back-off.
@@ -66,7 +97,7 @@ impl Defects {
         Self {
             off_by_one: on,
             double_count: on,
-            lost_updates: on,
+            publishing: if on { Publishing::GetEditPut } else { Publishing::AddToSet },
             no_error_path: on,
             raw_size: on,
             owners_yield: on,
@@ -195,7 +226,12 @@ impl CacheConfig {
             ("back_off", self.back_off, Duration::ZERO, self.republish),
             ("max_age", self.max_age.unwrap_or(s(60)), s(60), s(10 * 366 * 86_400)),
         ];
-        for &(name, value, min, max) in spans {
+        let own = match self.strategy {
+            Strategy::InitialPosition { span } | Strategy::LivePosition { span, .. } => Some(span),
+            _ => None,
+        };
+        let span = ("span", own.unwrap_or(s(1)), s(1), s(10 * 366 * 86_400));
+        for &(name, value, min, max) in spans.iter().chain([&span]) {
             if value < min || value > max {
                 return Err(ConfigError::Span { name, value, min, max });
             }
@@ -246,5 +282,8 @@ mod tests {
         let c = CacheConfig { replicas: 0, ..CacheConfig::default() };
         let text = c.validate().unwrap_err().to_string();
         assert_eq!(text, "replicas is 0, but must be 1 to 64");
+        let strategy = Strategy::InitialPosition { span: Duration::ZERO };
+        let c = CacheConfig { strategy, ..CacheConfig::default() };
+        assert!(c.validate().unwrap_err().to_string().starts_with("span is 0ns, but must be 1s"));
     }
 }

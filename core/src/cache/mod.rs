@@ -14,12 +14,14 @@
 //! |---|---|
 //! | `rules.rs` | `default`: exactly R replicas by rank (rule S4 of the study) |
 //! | `report.rs` | `report`: Algorithm 3-1, each defect with its switch |
+//! | `interval.rs` | P2TSS: an interval of the stream for each viewer |
 //! | `rank.rs` | scores, ranks and caps |
 //! | `quota.rs` | bytes and age, what is evicted first |
 //! | `agenda.rs` | what is to be done when |
 
 mod agenda;
 mod config;
+mod interval;
 mod quota;
 mod rank;
 mod report;
@@ -38,7 +40,8 @@ use crate::id::hex;
 use crate::rng::Rng;
 use crate::time::Time;
 
-pub use config::{CacheConfig, Caps, Defects, Strategy};
+pub use config::{CacheConfig, Caps, Defects, Publishing, Strategy};
+use interval::{Interval, Kind};
 use report::Report;
 use rules::Rules;
 use shelf::Shelf;
@@ -157,6 +160,8 @@ pub enum Effect {
         file: File,
         /// The whole list.
         owners: Vec<Owner>,
+        /// Only if the list still has this version; in any case without one.
+        version: Option<u64>,
     },
 }
 
@@ -172,6 +177,7 @@ pub struct Cache {
 enum Policy {
     Rank(Rules),
     Report(Report),
+    Interval(Interval),
     Everything,
 }
 
@@ -186,6 +192,13 @@ impl Cache {
         let policy = match config.strategy {
             Strategy::Rank => Policy::Rank(Rules::new(config, rng)),
             Strategy::Report(defects) => Policy::Report(Report::new(config, defects, rng)),
+            Strategy::InitialPosition { span } => {
+                Policy::Interval(Interval::new(config, Kind::Initial, span, rng))
+            }
+            Strategy::LivePosition { span, renew } => {
+                let kind = if renew { Kind::Sliding } else { Kind::Live };
+                Policy::Interval(Interval::new(config, kind, span, rng))
+            }
             Strategy::Everything => Policy::Everything,
         };
         Ok(Self { shelf, policy, left: false })
@@ -198,7 +211,15 @@ impl Cache {
         match &mut self.policy {
             Policy::Rank(rules) => rules.set_self(&mut self.shelf, now, addr),
             Policy::Report(report) => report.set_self(addr),
-            Policy::Everything => {}
+            Policy::Interval(_) | Policy::Everything => {}
+        }
+    }
+
+    /// The second of stream time at which the viewer begins to play: IPP's
+    /// interval begins there.
+    pub fn set_position(&mut self, second: u64) {
+        if let Policy::Interval(interval) = &mut self.policy {
+            interval.set_position(second);
         }
     }
 
@@ -207,7 +228,7 @@ impl Cache {
         match &mut self.policy {
             Policy::Rank(rules) => rules.set_population(population),
             Policy::Report(report) => report.set_population(population),
-            Policy::Everything => {}
+            Policy::Interval(_) | Policy::Everything => {}
         }
     }
 
@@ -232,6 +253,9 @@ impl Cache {
         match &mut self.policy {
             Policy::Rank(rules) => rules.completed(&mut self.shelf, now, file, bytes, live),
             Policy::Report(report) => report.completed(&mut self.shelf, now, file, bytes),
+            Policy::Interval(interval) => {
+                interval.completed(&mut self.shelf, now, file, bytes, live);
+            }
             Policy::Everything => {
                 self.shelf.keep(now, file, bytes, |shelf, victim| shelf.delete(victim));
             }
@@ -269,6 +293,7 @@ impl Cache {
         match &mut self.policy {
             Policy::Rank(rules) => rules.restored(now, &files),
             Policy::Report(report) => report.restored(now, &files),
+            Policy::Interval(interval) => interval.restored(now, &files),
             Policy::Everything => {}
         }
         self.tidy(now);
@@ -280,14 +305,15 @@ impl Cache {
         match &mut self.policy {
             Policy::Rank(rules) => rules.records(&mut self.shelf, now, file, records),
             Policy::Report(report) => report.records(&mut self.shelf, now, file, records),
-            Policy::Everything => {}
+            Policy::Interval(_) | Policy::Everything => {}
         }
     }
 
-    /// `report`: the owner list that was got.
-    pub fn listed(&mut self, now: Time, file: File, owners: &[Owner]) {
+    /// `report`: the owner list that was got, and its version where lists have
+    /// one.
+    pub fn listed(&mut self, now: Time, file: File, owners: &[Owner], version: u64) {
         if let Policy::Report(report) = &mut self.policy {
-            report.listed(&mut self.shelf, now, file, owners);
+            report.listed(&mut self.shelf, now, file, owners, version);
         }
     }
 
@@ -296,7 +322,7 @@ impl Cache {
         match &mut self.policy {
             Policy::Rank(rules) => rules.failed(&mut self.shelf, now, file),
             Policy::Report(report) => report.failed(&mut self.shelf, now, file),
-            Policy::Everything => {}
+            Policy::Interval(_) | Policy::Everything => {}
         }
     }
 
@@ -305,6 +331,7 @@ impl Cache {
         match &mut self.policy {
             Policy::Rank(rules) => rules.stored(&mut self.shelf, now, file, ok),
             Policy::Report(report) => report.stored(&mut self.shelf, now, file, ok),
+            Policy::Interval(interval) => interval.stored(&mut self.shelf, now, file, ok),
             Policy::Everything => {}
         }
     }
@@ -316,6 +343,7 @@ impl Cache {
         match &mut self.policy {
             Policy::Rank(rules) => rules.gone(&mut self.shelf, now, file),
             Policy::Report(report) => report.gone(&mut self.shelf, now, file),
+            Policy::Interval(interval) => interval.gone(&mut self.shelf, file),
             Policy::Everything => {}
         }
     }
@@ -342,6 +370,7 @@ impl Cache {
         match &mut self.policy {
             Policy::Rank(rules) => rules.leave(&mut self.shelf),
             Policy::Report(report) => report.leave(&mut self.shelf, now),
+            Policy::Interval(interval) => interval.leave(&mut self.shelf),
             Policy::Everything => {}
         }
     }
@@ -351,6 +380,7 @@ impl Cache {
         match &mut self.policy {
             Policy::Rank(rules) => rules.wake(&mut self.shelf, now),
             Policy::Report(report) => report.wake(&mut self.shelf, now),
+            Policy::Interval(interval) => interval.wake(&mut self.shelf, now),
             Policy::Everything => {}
         }
         self.tidy(now);
@@ -361,6 +391,7 @@ impl Cache {
         let due = match &self.policy {
             Policy::Rank(rules) => rules.deadline(),
             Policy::Report(report) => report.deadline(),
+            Policy::Interval(interval) => interval.deadline(),
             Policy::Everything => None,
         };
         let old = if self.left { None } else { self.shelf.deadline() };
@@ -376,7 +407,7 @@ impl Cache {
     pub fn is_fetching(&self, file: File) -> bool {
         match &self.policy {
             Policy::Rank(rules) => rules.is_fetching(file),
-            Policy::Report(_) | Policy::Everything => false,
+            Policy::Report(_) | Policy::Interval(_) | Policy::Everything => false,
         }
     }
 
@@ -409,6 +440,7 @@ impl Cache {
         match &mut self.policy {
             Policy::Rank(rules) => rules.evict(&mut self.shelf, now, victim),
             Policy::Report(report) => report.evict(&mut self.shelf, now, victim),
+            Policy::Interval(interval) => interval.evict(&mut self.shelf, now, victim),
             Policy::Everything => self.shelf.delete(victim),
         }
     }

@@ -33,7 +33,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::agenda::Agenda;
-use super::config::{CacheConfig, Defects};
+use super::config::{CacheConfig, Defects, Publishing};
 use super::rank::{Score, Standing, canonical};
 use super::shelf::Shelf;
 use super::{Effect, File, Owner, Population};
@@ -45,6 +45,10 @@ const MAX_OWNERS: usize = 1_024;
 /// The time-out of the DHT's operations: 10 s in Plan-x, and some more, so
 /// that the DHT is the one that says so.
 const ANSWER: Duration = Duration::from_secs(12);
+/// Puts in a row that may find another version.
+const CONFLICTS: u8 = 16;
+/// The longest wait after the first of these; it doubles up to the back-off.
+const AFTER_CONFLICT: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
@@ -72,6 +76,10 @@ struct Entry {
     step: Step,
     /// The list of line 11.
     list: Vec<Owner>,
+    /// Its version.
+    version: u64,
+    /// Puts in a row that found another one.
+    conflicts: u8,
     /// Our entry was put.
     listed: bool,
 }
@@ -128,8 +136,7 @@ impl Report {
             return;
         }
         if shelf.keep(now, file, bytes, |shelf, victim| self.discard(shelf, now, victim)) {
-            let entry = Entry { step: Step::BackOff, list: Vec::new(), listed: false };
-            self.entries.insert(file, entry);
+            self.entries.insert(file, Entry::new());
             self.agenda.arm(file, now + back_off);
         }
     }
@@ -137,15 +144,22 @@ impl Report {
     /// Files of an earlier run go through lines 09 to 17 again.
     pub(super) fn restored(&mut self, now: Time, files: &[File]) {
         for file in files {
-            let entry = Entry { step: Step::BackOff, list: Vec::new(), listed: false };
-            self.entries.insert(*file, entry);
+            self.entries.insert(*file, Entry::new());
             let back_off = self.random_back_off();
             self.agenda.arm(*file, now + back_off);
         }
     }
 
     /// What a get brought: lines 11 and 12.
-    pub(super) fn listed(&mut self, shelf: &mut Shelf, now: Time, file: File, owners: &[Owner]) {
+    pub(super) fn listed(
+        &mut self,
+        shelf: &mut Shelf,
+        now: Time,
+        file: File,
+        owners: &[Owner],
+        version: u64,
+    ) {
+        let compared = self.is_compared();
         let (Some(me), Some(entry)) = (self.me, self.entries.get_mut(&file)) else { return };
         let owners = owners.get(..MAX_OWNERS).unwrap_or(owners);
         let life = self.config.record_life;
@@ -153,13 +167,15 @@ impl Report {
         match entry.step {
             Step::Get => {
                 entry.list = owners.iter().filter(fresh).copied().collect();
+                entry.version = version;
                 let cleaned = entry.list.len();
                 self.got(shelf, now, file, cleaned);
             }
             Step::GetAgain => self.judge(shelf, now, file, owners.len()),
             Step::TakeOut { .. } => {
                 let owners = owners.iter().filter(fresh).copied().collect();
-                shelf.push(Effect::PutList { file, owners });
+                let version = compared.then_some(version);
+                shelf.push(Effect::PutList { file, owners, version });
                 self.agenda.arm(file, now + ANSWER);
             }
             Step::BackOff | Step::Put | Step::Owner | Step::Stuck => {}
@@ -196,9 +212,11 @@ impl Report {
     }
 
     pub(super) fn stored(&mut self, shelf: &mut Shelf, now: Time, file: File, ok: bool) {
+        let compared = self.is_compared();
         let Some(entry) = self.entries.get_mut(&file) else { return };
         match entry.step {
             Step::Put if ok => {
+                entry.conflicts = 0;
                 if !core::mem::replace(&mut entry.listed, true) {
                     shelf.published(now, file);
                 }
@@ -208,7 +226,13 @@ impl Report {
                 let early = self.below(period / 5);
                 self.agenda.arm(file, now + period.saturating_sub(early));
             }
+            Step::Put if compared && entry.conflicts < CONFLICTS => self.conflict(now, file),
             Step::Put => self.fail(now, file),
+            Step::TakeOut { .. } if compared && !ok && entry.conflicts < CONFLICTS => {
+                entry.conflicts += 1;
+                shelf.push(Effect::GetList { file });
+                self.agenda.arm(file, now + ANSWER);
+            }
             Step::TakeOut { delete } => self.taken_out(shelf, file, delete),
             _ => {}
         }
@@ -275,10 +299,9 @@ impl Report {
             return;
         }
         entry.step = step;
-        shelf.push(if self.defects.lost_updates {
-            Effect::GetList { file }
-        } else {
-            Effect::LookUp { file, want_token: true }
+        shelf.push(match self.defects.publishing {
+            Publishing::AddToSet => Effect::LookUp { file, want_token: true },
+            _ => Effect::GetList { file },
         });
         self.agenda.arm(file, now + ANSWER);
     }
@@ -294,16 +317,17 @@ impl Report {
 
     /// Lines 12 to 17.
     fn judge(&mut self, shelf: &mut Shelf, now: Time, file: File, size: usize) {
+        let compared = self.is_compared();
         let (Some(me), Some(entry)) = (self.me, self.entries.get_mut(&file)) else { return };
         let refresh = !self.defects.owners_yield && entry.listed;
         if size < self.config.replicas || refresh {
             entry.step = Step::Put;
-            shelf.push(if self.defects.lost_updates {
+            shelf.push(if self.defects.publishing == Publishing::AddToSet {
+                Effect::Announce { file, life: self.config.record_life }
+            } else {
                 let mut owners = core::mem::take(&mut entry.list);
                 owners.push(Owner { addr: me, published_at: now });
-                Effect::PutList { file, owners }
-            } else {
-                Effect::Announce { file, life: self.config.record_life }
+                Effect::PutList { file, owners, version: compared.then_some(entry.version) }
             });
             self.agenda.arm(file, now + ANSWER);
         } else {
@@ -311,9 +335,25 @@ impl Report {
         }
     }
 
+    fn is_compared(&self) -> bool {
+        self.defects.publishing == Publishing::CompareAndSwap
+    }
+
+    /// The list is another than the one that was edited: it is got again, after
+    /// a wait by chance, the longer the more often that happens.
+    fn conflict(&mut self, now: Time, file: File) {
+        let Some(entry) = self.entries.get_mut(&file) else { return };
+        let most = AFTER_CONFLICT.saturating_mul(1 << entry.conflicts).min(self.config.back_off);
+        entry.conflicts += 1;
+        entry.step = Step::BackOff;
+        let wait = self.below(most);
+        self.agenda.arm(file, now + wait + Duration::from_millis(1));
+    }
+
     /// An operation of the DHT failed.
     fn fail(&mut self, now: Time, file: File) {
         let Some(entry) = self.entries.get_mut(&file) else { return };
+        entry.conflicts = 0;
         if self.defects.no_error_path {
             entry.step = Step::Stuck;
             self.agenda.disarm(file);
@@ -337,10 +377,9 @@ impl Report {
             return;
         }
         entry.step = Step::TakeOut { delete };
-        shelf.push(if self.defects.lost_updates {
-            Effect::GetList { file }
-        } else {
-            Effect::Withdraw { file }
+        shelf.push(match self.defects.publishing {
+            Publishing::AddToSet => Effect::Withdraw { file },
+            _ => Effect::GetList { file },
         });
         self.agenda.arm(file, now + ANSWER);
     }
@@ -366,5 +405,12 @@ impl Report {
     fn below(&mut self, d: Duration) -> Duration {
         let most = usize::try_from(micros(d)).unwrap_or(usize::MAX);
         Duration::from_micros(self.rng.below(most) as u64)
+    }
+}
+
+impl Entry {
+    fn new() -> Self {
+        let (step, list) = (Step::BackOff, Vec::new());
+        Self { step, list, version: 0, conflicts: 0, listed: false }
     }
 }

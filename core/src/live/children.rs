@@ -37,6 +37,8 @@ pub(crate) struct Load {
 pub(crate) struct Children {
     subs: SmallVec<[SmallVec<[Child; 2]>; 8]>,
     budget: usize,
+    /// Subscriptions that a node comes with at once.
+    unit: usize,
     refused: bool,
     /// Blocks have queued before: the limit is near, grow with care.
     seasoned: bool,
@@ -48,10 +50,12 @@ pub(crate) struct Children {
 const PERSISTENT: u32 = 2;
 
 impl Children {
-    pub(crate) fn new(sub_streams: u8, initial_streams: u8) -> Self {
+    /// With `whole` nobody is given a part of the stream.
+    pub(crate) fn new(sub_streams: u8, initial_streams: u8, whole: bool) -> Self {
         Self {
             subs: (0..sub_streams).map(|_| SmallVec::new()).collect(),
             budget: usize::from(sub_streams) * usize::from(initial_streams),
+            unit: if whole { usize::from(sub_streams) } else { 1 },
             refused: false,
             seasoned: false,
             behind: 0,
@@ -91,7 +95,9 @@ impl Children {
     /// Takes a subscription, or says why not. One that is served already is
     /// renewed from its new first block.
     pub(crate) fn admit(&mut self, sub: SubStream, child: Child) -> Result<(), Reason> {
-        let full = self.len() >= self.budget;
+        // Whoever was given the first of a unit was given all of it.
+        let begun = self.unit > 1 && self.has_any(child.node);
+        let full = !begun && self.len() + self.unit > self.budget;
         let Some(children) = self.subs.get_mut(usize::from(sub.0)) else {
             return Err(Reason::NoSource);
         };
@@ -185,7 +191,7 @@ mod tests {
     }
 
     fn full() -> Children {
-        let mut c = Children::new(8, 1);
+        let mut c = Children::new(8, 1, false);
         for n in 0..8 {
             assert_eq!(c.admit(SubStream(n), child(n)), Ok(()));
         }
@@ -224,7 +230,7 @@ mod tests {
         assert!(c.admit(SubStream(0), child(9)).is_err());
         assert_eq!(c.review(load(8, 0), None), 0);
         assert_eq!(c.budget(), 12);
-        let mut big = Children::new(8, 8);
+        let mut big = Children::new(8, 8, false);
         for n in 0..40 {
             assert_eq!(big.admit(SubStream(n % 8), child(n)), Ok(()));
         }
@@ -242,7 +248,7 @@ mod tests {
 
     #[test]
     fn the_last_to_come_is_the_first_to_go() {
-        let mut c = Children::new(8, 2);
+        let mut c = Children::new(8, 2, false);
         for (sub, node) in [(0, 1), (3, 1), (3, 2), (3, 3), (5, 4)] {
             assert_eq!(c.admit(SubStream(sub), child(node)), Ok(()));
         }

@@ -119,6 +119,11 @@ impl Feeds {
         self.feeds.iter().filter(from).count()
     }
 
+    /// Blocks after this one come live, whoever brings them.
+    pub(crate) fn live_after(&mut self, newest: Seq) {
+        self.feeds.iter_mut().for_each(|feed| feed.backlog = Some(newest));
+    }
+
     /// A node is gone: its sub-streams are orphans. Whether it fed any.
     pub(crate) fn orphan(&mut self, node: NodeId) -> bool {
         let mut any = false;

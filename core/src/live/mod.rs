@@ -7,6 +7,8 @@ pub(crate) mod clock;
 pub(crate) mod feeds;
 pub(crate) mod pace;
 pub(crate) mod playout;
+pub(crate) mod pull;
 pub(crate) mod recent;
 pub(crate) mod repair;
 pub(crate) mod select;
+pub(crate) mod tree;

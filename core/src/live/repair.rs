@@ -81,6 +81,14 @@ impl Repair {
         asks
     }
 
+    /// Whom a missing block was asked of in vain; `None` while an answer is
+    /// awaited.
+    pub(crate) fn asked_in_vain(&self, now: Time, seq: Seq) -> Option<SmallVec<[NodeId; 4]>> {
+        let Some(pull) = self.pulls.get(&seq) else { return Some(SmallVec::new()) };
+        let all = pull.tried.iter().copied().chain([pull.from]);
+        (pull.until <= now).then(|| all.collect())
+    }
+
     /// Whether a block was asked of this partner.
     pub(crate) fn expects(&self, seq: Seq, from: NodeId) -> bool {
         self.pulls.get(&seq).is_some_and(|p| p.from == from || p.tried.contains(&from))

@@ -3,6 +3,7 @@
 
 use core::time::Duration;
 
+use crate::config::LiveStrategy;
 use crate::event::{Action, Fault, Notice};
 use crate::id::{LinkId, NodeId, Seq};
 use crate::link::Role;
@@ -30,8 +31,11 @@ impl Node {
         let (channel, Some(buffer)) = (&stream.channel, &stream.buffer) else { return };
         let feed = stream.feeds.get(seq.sub_stream(channel.sub_streams()));
         let asked_for = feed.is_some_and(|f| f.expects(node)) || stream.repair.expects(seq, node);
-        // While nothing else comes, it may be the provider's clock that leapt.
-        let future = stream.clock.is_steady(now)
+        // While nothing else comes, it may be the provider's clock that leapt. Who
+        // pulls all has a clock that lags by the periods of those who had a block
+        // before, and asked for this one by its number.
+        let future = self.config.live != LiveStrategy::Pull
+            && stream.clock.is_steady(now)
             && now.since(stream.progress) < FUTURE
             && stream.clock.stream(now).is_some_and(|t| channel.slot_start(seq) > t + FUTURE);
         if !asked_for || future || seq < buffer.start() {
@@ -85,6 +89,7 @@ impl Node {
         let Some(stream) = &mut self.stream else { return };
         let sub = seq.sub_stream(stream.channel.sub_streams());
         let pulled = stream.repair.arrived(seq);
+        stream.pull.arrived(now, node);
         let stepped = stream.clock.arrived(now, slot_end);
         if stepped < -signed_micros(self.config.buffer) {
             // The provider's clock leapt: its stream goes on from here.

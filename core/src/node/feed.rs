@@ -5,15 +5,17 @@ use core::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::config::Reselection;
+use crate::config::{LiveStrategy, Reselection};
 use crate::event::{Notice, Phase, Warning};
 use crate::id::{NodeId, Seq, SubStream};
 use crate::live::clock::StreamClock;
 use crate::live::feeds::{Asked, Feeds};
 use crate::live::pace::Pace;
 use crate::live::playout::Playout;
+use crate::live::pull::Pull;
 use crate::live::repair::Repair;
 use crate::live::select::{self, View, Views};
+use crate::live::tree::Tree;
 use crate::node::{Dial, Node, Stream, Timer};
 use crate::partnership::{Partner, Partnership};
 use crate::stream::buffer::BlockBuffer;
@@ -27,9 +29,9 @@ const ENOUGH_MAPS: usize = 3;
 /// How long to wait for more maps once one is there.
 const MAP_PATIENCE: Duration = Duration::from_millis(150);
 /// A newest block this far above the middle one of all maps is not believed.
-const OUTLIER: Duration = Duration::from_secs(5);
+pub(super) const OUTLIER: Duration = Duration::from_secs(5);
 /// How long a parent that lagged is not asked again.
-const SHUN: Duration = Duration::from_secs(10);
+pub(super) const SHUN: Duration = Duration::from_secs(10);
 /// No block for this long after the start: begin again elsewhere.
 const FALSE_START: Duration = Duration::from_secs(3);
 /// A sub-stream without a parent for this long is worth a warning.
@@ -70,7 +72,7 @@ impl Node {
         let held = maps.filter(|m| m.newest().is_some()).map(|m| m.start).min();
         let first = newest.minus(back).max(held.unwrap_or_default()).min(newest);
         self.timers.disarm(Timer::Start);
-        self.begin(first);
+        self.begin(first, newest);
     }
 
     /// How far behind the newest block a viewer starts: a block of each sub-stream
@@ -94,7 +96,7 @@ impl Node {
         newest.into_iter().rfind(|n| *n <= limit)
     }
 
-    fn begin(&mut self, first: Seq) {
+    fn begin(&mut self, first: Seq, newest: Seq) {
         let (now, buffer) = (self.now, self.config.buffer);
         let Some(stream) = &mut self.stream else { return };
         // What the player has had it does not get again; what it will not get
@@ -109,15 +111,19 @@ impl Node {
         stream.buffer = Some(BlockBuffer::new(first, stream.channel.sub_streams(), capacity));
         stream.began = now;
         stream.progress = now;
+        if self.config.live == LiveStrategy::Pull {
+            stream.feeds.live_after(newest);
+        }
         if stream.rewind.is_none() {
             stream.playout.start_at(first);
             self.phase(Phase::Buffering);
+            self.plays_from(first);
         }
         self.tick();
     }
 
     /// Partners as the choice of a parent sees them.
-    fn views<'a>(now: Time, partners: &'a Partnership, stream: &Stream) -> Views<'a> {
+    pub(super) fn views<'a>(now: Time, partners: &'a Partnership, stream: &Stream) -> Views<'a> {
         let view = |p: &'a Partner| {
             p.control?;
             Some(View {
@@ -145,12 +151,23 @@ impl Node {
         if idle > FALSE_START.max(pace.round) && stream.progress == stream.began {
             return self.false_start();
         }
-        for j in 0..stream.channel.sub_streams() {
-            self.look_at(SubStream(j));
+        match self.config.live {
+            LiveStrategy::Push => {
+                for j in 0..stream.channel.sub_streams() {
+                    self.look_at(SubStream(j));
+                }
+                self.warn_of_orphans();
+            }
+            LiveStrategy::Tree => {
+                self.keep_one_parent();
+                self.warn_of_orphans();
+            }
+            LiveStrategy::Pull => self.pull_window(),
         }
-        self.warn_of_orphans();
         if self.config.repair {
-            self.pull_gaps();
+            if self.config.live == LiveStrategy::Push {
+                self.pull_gaps();
+            }
             self.skip_unobtainable();
         }
     }
@@ -184,6 +201,8 @@ impl Node {
         stream.playout = Playout::new(&self.config);
         stream.feeds = Feeds::new(self.now, s, Path::NONE);
         stream.repair = Repair::default();
+        stream.pull = Pull::default();
+        stream.tree = Tree::default();
         for (sub, node) in parents {
             self.tell(node, &Message::Unsubscribe(sub));
         }
@@ -302,6 +321,9 @@ impl Node {
     /// The published rules, judged on every map (report p. 9-10).
     pub(super) fn judge_parents(&mut self) {
         let Reselection::Inequalities { own, partner } = self.config.reselection else { return };
+        if self.config.live != LiveStrategy::Push {
+            return;
+        }
         let now = self.now;
         let Some(stream) = &self.stream else { return };
         let Some(buffer) = &stream.buffer else { return };
@@ -328,7 +350,7 @@ impl Node {
         }
     }
 
-    fn subscribe(&mut self, sub: SubStream, node: NodeId, from: Seq) {
+    pub(super) fn subscribe(&mut self, sub: SubStream, node: NodeId, from: Seq) {
         let asked = Some(Asked { node, at: self.now });
         if let Some(feed) = self.stream.as_mut().and_then(|s| s.feeds.get_mut(sub)) {
             feed.asked = asked;

@@ -117,16 +117,16 @@ impl Keeper {
 
     /// What came of a wish for a file's owner list.
     #[cfg(feature = "ghost")]
-    pub(super) fn on_list(&mut self, now: Time, file: File, owners: Option<&[Owner]>) {
-        match owners {
-            Some(owners) => self.cache.listed(now, file, owners),
+    pub(super) fn on_list(&mut self, now: Time, file: File, list: Option<(&[Owner], u64)>) {
+        match list {
+            Some((owners, version)) => self.cache.listed(now, file, owners, version),
             None => self.cache.failed(now, file),
         }
     }
 
     #[cfg(feature = "ghost")]
-    pub(super) fn on_list_put(&mut self, now: Time, file: File) {
-        self.cache.stored(now, file, true);
+    pub(super) fn on_list_put(&mut self, now: Time, file: File, ok: bool) {
+        self.cache.stored(now, file, ok);
     }
 
     /// A file of the past exists.
@@ -151,6 +151,17 @@ impl Node {
             .clone()
             .and_then(|c| Keeper::new(c, stream.id, rng).ok())
             .map(Box::new);
+    }
+
+    /// The viewer is to play from this block on.
+    pub(super) fn plays_from(&mut self, seq: Seq) {
+        // Only the first position of a stay counts.
+        if self.stats.startup.is_none()
+            && let (Some(keeper), Some(stream)) = (&mut self.keeper, &self.stream)
+        {
+            let start = stream.channel.slot_start(seq).as_micros();
+            keeper.cache.set_position(start.div_ceil(1_000_000));
+        }
     }
 
     pub(super) fn wake_cache(&mut self) {
@@ -339,6 +350,10 @@ impl Node {
     }
 
     fn on_cache_effect(&mut self, effect: Effect) {
+        #[cfg(feature = "ghost")]
+        if self.wants_list(&effect) {
+            return;
+        }
         let now = self.now;
         let Some(keeper) = &mut self.keeper else { return };
         match effect {
@@ -377,10 +392,6 @@ impl Node {
             Effect::Fetch { file } => self.recruit(file),
             // Of the published algorithm, over a DHT of another kind: only in the laboratory.
             Effect::GetList { file } | Effect::PutList { file, .. } => {
-                #[cfg(feature = "ghost")]
-                if self.wants_list(effect) {
-                    return;
-                }
                 self.keeper.iter_mut().for_each(|k| k.cache.failed(now, file));
             }
         }

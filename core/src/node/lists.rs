@@ -35,6 +35,18 @@ pub enum ListWish {
         file: File,
         /// The whole list.
         owners: Vec<Owner>,
+        /// Only if the list still has this version.
+        version: Option<u64>,
+    },
+    /// This node in a file's list. Answered by [`Node::list_put`].
+    Add {
+        /// The file.
+        file: File,
+    },
+    /// This node out of a file's list. Answered by [`Node::list_put`].
+    TakeOut {
+        /// The file.
+        file: File,
     },
 }
 
@@ -50,25 +62,34 @@ impl Node {
         self.lists.as_mut()?.wishes.pop_front()
     }
 
-    /// A list was got; `None` if that failed.
-    pub fn list_got(&mut self, now: Time, file: File, to_play: bool, owners: Option<&[Owner]>) {
+    /// A list was got, with its version where there are versions; `None` if
+    /// that failed.
+    pub fn list_got(
+        &mut self,
+        now: Time,
+        file: File,
+        to_play: bool,
+        list: Option<(&[Owner], u64)>,
+    ) {
         self.now = self.now.max(now);
         if to_play {
             let life = self.config.cache.as_ref().map(|c| c.record_life);
             let is_fresh = |o: &&Owner| life.is_none_or(|l| now.since(o.published_at) <= l);
-            let fresh = owners.into_iter().flatten().filter(is_fresh);
+            let owners = list.map_or(&[][..], |(owners, _)| owners);
+            let fresh = owners.iter().filter(is_fresh);
             let addrs: Vec<SocketAddr> = fresh.map(|o| o.addr).collect();
             self.owners_found(FileId { start: file.start }, &addrs, true);
         } else if let Some(keeper) = &mut self.keeper {
-            keeper.on_list(now, file, owners);
+            keeper.on_list(now, file, list);
         }
         self.keep();
     }
 
-    /// A list was put, as far as anybody can tell.
-    pub fn list_put(&mut self, now: Time, file: File) {
+    /// A list was put, or changed, as far as anybody can tell; or that was
+    /// refused.
+    pub fn list_put(&mut self, now: Time, file: File, ok: bool) {
         self.now = self.now.max(now);
-        self.keeper.iter_mut().for_each(|k| k.on_list_put(now, file));
+        self.keeper.iter_mut().for_each(|k| k.on_list_put(now, file, ok));
         self.keep();
     }
 
@@ -81,12 +102,19 @@ impl Node {
     }
 
     /// Whether a cache's wish for a list can be met.
-    pub(super) fn wants_list(&mut self, effect: Effect) -> bool {
-        let wish = match effect {
-            Effect::GetList { file } => ListWish::Get { file, to_play: false },
-            Effect::PutList { file, owners } => ListWish::Put { file, owners },
+    pub(super) fn wants_list(&mut self, effect: &Effect) -> bool {
+        let Some(lists) = &mut self.lists else { return false };
+        lists.wishes.push_back(match *effect {
+            Effect::GetList { file } | Effect::LookUp { file, .. } => {
+                ListWish::Get { file, to_play: false }
+            }
+            Effect::PutList { file, ref owners, version } => {
+                ListWish::Put { file, owners: owners.clone(), version }
+            }
+            Effect::Announce { file, .. } => ListWish::Add { file },
+            Effect::Withdraw { file } => ListWish::TakeOut { file },
             _ => return false,
-        };
-        self.lists.as_mut().map(|lists| lists.wishes.push_back(wish)).is_some()
+        });
+        true
     }
 }

@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use crate::config::LiveStrategy;
 use crate::event::Fault;
 use crate::id::{LinkId, NodeId, SubStream};
 use crate::link::Role;
@@ -196,8 +197,10 @@ impl Node {
         if let Some(buffer) = &stream.buffer {
             map.start = buffer.start();
         }
+        // Who pulls takes a map at its word, block by block.
+        let whole = self.config.paths || self.config.live == LiveStrategy::Pull;
         for (sub, feed) in stream.feeds.iter() {
-            let newest = stream.buffer.as_ref().and_then(|b| match self.config.paths {
+            let newest = stream.buffer.as_ref().and_then(|b| match whole {
                 true => b.newest(sub),
                 false => b.latest(sub),
             });

@@ -2,11 +2,11 @@
 //! they want into actions and timers; what to want is decided in the parts.
 //!
 //! One file a conversation: `connect` (links and their handshake), `channel`
-//! (the bootstrap server), `mesh` (partners), `feed` (the child side), `arrive`
-//! (blocks coming in), `mend` (gaps), `serve` (the parent side), `source` (the
-//! provider's input), `rewind` (watching the past), `quest` (those who have it),
-//! `past` (serving it), `recruit` (copies for others), `keep` (the cache and the
-//! DHT).
+//! (the bootstrap server), `mesh` (partners), `feed` (the child side; `tree` and
+//! `pull` with one parent, and none), `arrive` (blocks coming in), `mend` (gaps),
+//! `serve` (the parent side), `source` (the provider's input), `rewind` (watching
+//! the past), `quest` (those who have it), `past` (serving it), `recruit` (copies
+//! for others), `keep` (the cache and the DHT).
 
 mod arrive;
 mod channel;
@@ -18,11 +18,13 @@ pub mod lists;
 mod mend;
 mod mesh;
 mod past;
+mod pull;
 mod quest;
 mod recruit;
 mod rewind;
 mod serve;
 mod source;
+mod tree;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -32,7 +34,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, LiveStrategy};
 use crate::dht::{Dht, OpId};
 use crate::event::{
     Action, Answer, Command, Event, Fault, Join, Machine, Notice, Output, Phase, Refusal,
@@ -44,7 +46,9 @@ use crate::live::clock::StreamClock;
 use crate::live::feeds::Feeds;
 use crate::live::pace::Pace;
 use crate::live::playout::Playout;
+use crate::live::pull::Pull;
 use crate::live::repair::Repair;
+use crate::live::tree::Tree;
 use crate::membership::Membership;
 use crate::membership::rendezvous::Rendezvous;
 use crate::partnership::Partnership;
@@ -154,6 +158,8 @@ struct Stream {
     feeds: Feeds,
     children: Children,
     repair: Repair,
+    pull: Pull,
+    tree: Tree,
     /// When the buffer was begun.
     began: Time,
     /// When a block last came in that was missing.
@@ -354,6 +360,7 @@ impl Node {
     /// Begins a channel.
     fn enter(&mut self, channel: Channel) {
         let c = &self.config;
+        let whole = c.live == LiveStrategy::Tree;
         self.stream = Some(Stream {
             id: channel.id(),
             verifier: c.verifier.for_channel(&channel),
@@ -362,8 +369,10 @@ impl Node {
             clock: StreamClock::new(channel.round()),
             playout: Playout::new(c),
             feeds: Feeds::new(self.now, channel.sub_streams(), Path::NONE),
-            children: Children::new(channel.sub_streams(), c.initial_streams),
+            children: Children::new(channel.sub_streams(), c.initial_streams, whole),
             repair: Repair::default(),
+            pull: Pull::default(),
+            tree: Tree::default(),
             began: self.now,
             progress: self.now,
             orphaned: None,

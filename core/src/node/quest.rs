@@ -3,6 +3,7 @@
 use alloc::collections::BTreeMap;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use crate::config::ShiftStrategy;
 use crate::event::Fault;
 use crate::id::LinkId;
 use crate::node::{Dial, Node, Stream, Timer};
@@ -135,7 +136,7 @@ impl Node {
         let Some(addr) = self.source_of(errand, link) else { return self.close(link, false) };
         let (now, provider) = (self.now, self.provider_addr());
         let is_survey = errand == Errand::Keep && self.is_survey();
-        let hedge = self.config.hedge;
+        let hears = self.config.shift == ShiftStrategy::Hedged;
         let Some((channel, quest)) = self.quest(errand) else { return };
         match message {
             Message::TimeShiftRefused(refused) => {
@@ -143,8 +144,8 @@ impl Node {
                 self.arm_by(errand.timer(), now);
             }
             // Others who asked where the past begins know it no better; and the
-            // published system knew no such word.
-            Message::TimeShiftOthers(_) if is_survey || !hedge => {}
+            // published systems knew no such word.
+            Message::TimeShiftOthers(_) if is_survey || !hears => {}
             Message::TimeShiftOthers(others) => {
                 let file = FileId::of(channel, others.seq);
                 quest.fetch.heard_of(file.start, &others.others);

@@ -8,6 +8,7 @@ use core::time::Duration;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use crate::config::ShiftStrategy;
 use crate::event::{Action, Answer, DiskRequest, Notice, Phase, Position, Refusal};
 use crate::id::{LoadId, Seq, Ticket};
 use crate::live::playout::{Playout, Step};
@@ -149,6 +150,7 @@ impl Node {
         stream.playout = Playout::new(&self.config);
         self.timers.disarm(Timer::Playout);
         self.phase(Phase::Buffering);
+        self.plays_from(seq);
         for block in held {
             self.take_past(block);
         }
@@ -274,7 +276,12 @@ impl Node {
             end,
             emergency: self.config.emergency,
             provider,
-            manner: if self.config.hedge { Manner::Hedged } else { Manner::Published },
+            manner: match self.config.shift {
+                ShiftStrategy::Hedged => Manner::Hedged,
+                ShiftStrategy::Published => Manner::Published,
+                ShiftStrategy::Bass => Manner::Bass,
+                ShiftStrategy::Ponder { clip } => Manner::Ponder { clip: clip.as_secs() },
+            },
             due: &|seq| reel.due(channel, seq),
             partners: &in_memory,
             others: &|| {

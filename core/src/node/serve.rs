@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use smallvec::SmallVec;
 
+use crate::config::LiveStrategy;
 use crate::id::{NodeId, Seq, SubStream};
 use crate::live::children::{Child, Load};
 use crate::node::{Dial, Node, REVIEW, Timer};
@@ -209,10 +210,12 @@ impl Node {
         let Some(link) = p.block_out else { return };
         // Behind a queue an answer comes too late: silence has it ask somebody
         // else, where more in the queue would starve the pushes.
+        // Where all is pulled, the queue is made of such answers.
         let since = self.links.waiting_since(link);
         let block = self.stream.as_ref().map_or(Duration::ZERO, |s| s.channel.block());
         let limit = self.config.queue_limit.max(block);
         let late = since.is_some_and(|t| self.now.since(t) > limit);
+        let late = late && self.config.live != LiveStrategy::Pull;
         if late || self.stream.as_ref().is_some_and(|s| s.children.is_behind()) {
             return;
         }

@@ -1,9 +1,12 @@
 //! What to fetch of the past, from whom, by when: earliest deadline first over
 //! a window, several sources at once, the slow ones hedged, the provider only
-//! for what no peer gives in time (report section 3, p. 11; PONDER). Or as
-//! published: one owner at a time, drawn by chance, and after two the provider.
+//! for what no peer gives in time (report section 3, p. 11). Or as published:
+//! one owner at a time, drawn by chance, and after two the provider. Or as others
+//! do it (`assisted`).
 //!
 //! The stream is fetched in parts of one second.
+
+mod assisted;
 
 use alloc::collections::BTreeMap;
 use core::net::SocketAddr;
@@ -20,6 +23,7 @@ use crate::stream::file::FileId;
 use crate::time::Time;
 use crate::timeshift::source::{Door, Source};
 use crate::wire::message::{Reason, TimeShiftRefused};
+use assisted::Case;
 
 /// Parts that one source is asked for at a time.
 const PER_SOURCE: usize = 3;
@@ -132,6 +136,10 @@ pub(crate) enum Manner {
     Calm,
     /// As published.
     Published,
+    /// BASS: one owner after another, and the server when it is urgent.
+    Bass,
+    /// PONDER: the same, with sub-clips of so many parts from one owner.
+    Ponder { clip: u64 },
 }
 
 /// What a plan is made from.
@@ -164,6 +172,8 @@ pub(crate) struct Fetch {
     /// By the second at which the file begins.
     files: BTreeMap<u64, Owners>,
     sources: BTreeMap<SocketAddr, Source>,
+    /// Who gives each sub-clip.
+    clips: BTreeMap<u64, SocketAddr>,
 }
 
 impl Fetch {
@@ -171,6 +181,7 @@ impl Fetch {
     /// should be told.
     pub(crate) fn leap(&mut self) -> SmallVec<[SocketAddr; 8]> {
         self.parts.clear();
+        self.clips.clear();
         let open = self.sources.iter().filter(|(_, s)| s.door == Door::Open);
         open.map(|(addr, _)| *addr).collect()
     }
@@ -181,6 +192,9 @@ impl Fetch {
         let per_second = view.channel.blocks_in(Duration::from_secs(1));
         let (first, last) = (view.next.0 / per_second, view.end.0.div_ceil(per_second));
         self.parts.retain(|second, _| (first..last).contains(second));
+        if let Manner::Ponder { clip } = view.manner {
+            self.clips = self.clips.split_off(&(first / clip.max(1)));
+        }
         for second in first..last {
             let begin = Seq(second * per_second).max(view.next);
             let end = Seq((second + 1) * per_second).min(view.end);
@@ -223,6 +237,11 @@ impl Fetch {
         if view.manner == Manner::Published {
             let owners = looked.then_some(&found[..]);
             return self.look_as_published(now, view, part, wanted, rng, asks, owners, left);
+        }
+        if matches!(view.manner, Manner::Bass | Manner::Ponder { .. }) {
+            let second = second_of(view.channel, wanted.start);
+            let case = Case { second, wanted, found: &found, looked, left };
+            return self.look_assisted(now, view, part, case, rng, asks);
         }
         let pending = || part.tries.iter().filter(|t| t.failed.is_none());
         // What comes first decides when play-out can begin.
@@ -354,7 +373,7 @@ impl Fetch {
             let Some(source) = self.sources.get_mut(&t.from) else { continue };
             let patience = match manner {
                 Manner::Published => SILENCE,
-                Manner::Hedged | Manner::Calm => source.patience(),
+                _ => source.patience(),
             };
             let silent = now.since(t.at.max(source.heard)) > patience;
             if silent || manner != Manner::Published && now.since(t.at) > SLOW {

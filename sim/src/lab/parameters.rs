@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use eddy_core::cache::{CacheConfig, Defects, Strategy};
-use eddy_core::config::{Config, PlayoutDelay, Reselection};
+use eddy_core::cache::{CacheConfig, Defects, Publishing, Strategy};
+use eddy_core::config::{Config, LiveStrategy, PlayoutDelay, Reselection, ShiftStrategy};
 use eddy_core::dht::DhtConfig;
 use serde::Deserialize;
 
@@ -18,6 +18,10 @@ pub enum Preset {
     Default,
     /// The published system: [`Config::report`].
     Report,
+    /// One parent for all sub-streams: [`Config::tree`].
+    Tree,
+    /// Blocks are pulled, rarest first: [`Config::donet`].
+    Donet,
 }
 
 /// Lets parameters be named, and set where they are.
@@ -60,8 +64,8 @@ parameters! {
             queue_limit, shift_window, emergency, handshake, retry;
         counts: max_block, members, partners, max_partners, initial_streams, max_links,
             max_links_per_address, send_window;
-        switches: paths, repair, hedge;
-        own: preset: Preset, reselection: Option<Parents>, playout_delay: Option<String>,
+        switches: paths, repair;
+        own: preset: Preset, live: Option<Live>, shift: Option<Shift>, reselection: Option<Parents>, playout_delay: Option<String>,
             max_upload: Option<Rate>, dht: bool, cache: Option<CacheParameters>
     }
 }
@@ -84,7 +88,29 @@ pub enum Parents {
     },
 }
 
-/// What decides what is kept.
+/// How live blocks come: [`LiveStrategy`].
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "each is the strategy of that name")]
+pub enum Live {
+    Push,
+    Tree,
+    Pull,
+}
+
+/// How the past is fetched: [`ShiftStrategy`].
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "each is the strategy of that name")]
+pub enum Shift {
+    Hedged,
+    Published,
+    Bass,
+    /// With the length of a sub-clip.
+    Ponder(Span),
+}
+
+/// What decides what is kept: [`Strategy`].
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Keeping {
@@ -92,6 +118,22 @@ pub enum Keeping {
     Rank,
     /// Algorithm 3-1.
     Report,
+    /// IPP, with C.
+    InitialPosition(Span),
+    /// LSP, with C.
+    LivePosition(Span),
+    /// LSP that goes on, with C.
+    LivePositionRenewed(Span),
+}
+
+/// How whole lists are put: [`Publishing`].
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "each is the way of that name")]
+pub enum Lists {
+    GetEditPut,
+    CompareAndSwap,
+    AddToSet,
 }
 
 parameters! {
@@ -109,9 +151,8 @@ parameters! {
     /// The defects of Algorithm 3-1: those not named are as published.
     DefectSwitches of Defects {
         spans: ; counts: ;
-        switches: off_by_one, double_count, lost_updates, no_error_path, raw_size, owners_yield, stale_owners,
-            random_caching;
-        own:
+        switches: off_by_one, double_count, no_error_path, raw_size, owners_yield, stale_owners, random_caching;
+        own: publishing: Option<Lists>
     }
 }
 
@@ -124,8 +165,23 @@ impl Parameters {
         let mut config = match self.preset {
             Preset::Default => Config::default(),
             Preset::Report => Config::report(),
+            Preset::Tree => Config::tree(),
+            Preset::Donet => Config::donet(),
         };
         self.set(&mut config)?;
+        match self.live {
+            Some(Live::Push) => config.live = LiveStrategy::Push,
+            Some(Live::Tree) => config.live = LiveStrategy::Tree,
+            Some(Live::Pull) => config.live = LiveStrategy::Pull,
+            None => {}
+        }
+        match self.shift {
+            Some(Shift::Hedged) => config.shift = ShiftStrategy::Hedged,
+            Some(Shift::Published) => config.shift = ShiftStrategy::Published,
+            Some(Shift::Bass) => config.shift = ShiftStrategy::Bass,
+            Some(Shift::Ponder(Span(clip))) => config.shift = ShiftStrategy::Ponder { clip },
+            None => {}
+        }
         match self.reselection {
             Some(Parents::Lag { overdue }) => {
                 config.reselection = Reselection::Lag { overdue: overdue.0 };
@@ -164,13 +220,31 @@ impl CacheParameters {
         let mut defects = Defects::published();
         if let Some(switches) = &self.defects {
             switches.set(&mut defects)?;
+            match switches.publishing {
+                Some(Lists::GetEditPut) => defects.publishing = Publishing::GetEditPut,
+                Some(Lists::CompareAndSwap) => defects.publishing = Publishing::CompareAndSwap,
+                Some(Lists::AddToSet) => defects.publishing = Publishing::AddToSet,
+                None => {}
+            }
         }
         let strategy = self.strategy.unwrap_or(match preset {
-            Preset::Default => Keeping::Rank,
             Preset::Report => Keeping::Report,
+            _ => Keeping::Rank,
         });
         let mut cache = match strategy {
             Keeping::Rank => CacheConfig::default(),
+            Keeping::InitialPosition(Span(span)) => CacheConfig {
+                strategy: Strategy::InitialPosition { span },
+                ..CacheConfig::default()
+            },
+            Keeping::LivePosition(Span(span)) => CacheConfig {
+                strategy: Strategy::LivePosition { span, renew: false },
+                ..CacheConfig::default()
+            },
+            Keeping::LivePositionRenewed(Span(span)) => CacheConfig {
+                strategy: Strategy::LivePosition { span, renew: true },
+                ..CacheConfig::default()
+            },
             Keeping::Report => {
                 CacheConfig { strategy: Strategy::Report(defects), ..CacheConfig::report() }
             }
@@ -178,6 +252,14 @@ impl CacheParameters {
         self.set(&mut cache)?;
         cache.max_age = self.max_age.map(|Span(age)| age);
         Ok(cache)
+    }
+}
+
+/// How lists are put in Plan-x by nodes with this cache.
+pub(super) fn publishing(cache: &CacheConfig) -> Publishing {
+    match cache.strategy {
+        Strategy::Report(defects) => defects.publishing,
+        _ => Publishing::AddToSet,
     }
 }
 

@@ -123,7 +123,7 @@ impl Sheet {
 
 /// Whether the core has a preset of that name.
 fn is_built_in(preset: &str) -> bool {
-    ["default", "report"].contains(&preset)
+    ["default", "report", "tree", "donet"].contains(&preset)
 }
 
 /// With the text at hand the message can show the line.

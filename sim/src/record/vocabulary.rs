@@ -1,7 +1,7 @@
 //! The core's vocabulary as bytes: configuration, events, commands.
 
-use eddy_core::cache::{CacheConfig, Caps, Defects, Strategy};
-use eddy_core::config::{Config, PlayoutDelay, Reselection};
+use eddy_core::cache::{CacheConfig, Caps, Defects, Publishing, Strategy};
+use eddy_core::config::{Config, LiveStrategy, PlayoutDelay, Reselection, ShiftStrategy};
 use eddy_core::dht::{DhtConfig, Key};
 use eddy_core::stream::channel::{Channel, ChannelSpec, Name};
 use eddy_core::stream::file::FileId;
@@ -94,6 +94,7 @@ fields!(Config {
     partner_timeout,
     refinement,
     paths,
+    live,
     reselection,
     cool_down,
     repair,
@@ -104,7 +105,7 @@ fields!(Config {
     queue_limit,
     shift_window,
     emergency,
-    hedge,
+    shift,
     cache,
     dht,
     max_links,
@@ -135,7 +136,7 @@ fields!(Caps { per_address, per_network });
 fields!(Defects {
     off_by_one,
     double_count,
-    lost_updates,
+    publishing,
     no_error_path,
     raw_size,
     owners_yield,
@@ -174,10 +175,17 @@ variants!(Position, "an unknown kind of position" {
     2 => At { 0: at },
     3 => By { 0: by },
 });
+variants!(Publishing, "an unknown way of publishing" {
+    0 => GetEditPut {},
+    1 => CompareAndSwap {},
+    2 => AddToSet {},
+});
 variants!(Strategy, "an unknown strategy of caching" {
     0 => Rank {},
     1 => Report { 0: defects },
     2 => Everything {},
+    3 => InitialPosition { span: span },
+    4 => LivePosition { span: span, renew: renew },
 });
 variants!(Command, "a command of an unknown kind" {
     0 => Join { 0: join },
@@ -189,6 +197,17 @@ variants!(Command, "a command of an unknown kind" {
     6 => Seek { 0: position },
     7 => Pause {},
     8 => Play {},
+});
+variants!(LiveStrategy, "an unknown way of live blocks" {
+    0 => Push {},
+    1 => Pull {},
+    2 => Tree {},
+});
+variants!(ShiftStrategy, "an unknown way to the past" {
+    0 => Hedged {},
+    1 => Published {},
+    2 => Bass {},
+    3 => Ponder { clip: clip },
 });
 variants!(Reselection, "an unknown rule of reselection" {
     0 => Inequalities { own: own, partner: partner },
@@ -356,7 +375,14 @@ pub(super) mod tests {
     fn cache(g: &mut Gen) -> CacheConfig {
         let caps = Caps { per_address: Option::arbitrary(g), per_network: Option::arbitrary(g) };
         let defects = Defects { raw_size: bool::arbitrary(g), ..Defects::published() };
-        let strategies = [Strategy::Rank, Strategy::Report(defects), Strategy::Everything];
+        let (span, renew) = (Duration::arbitrary(g), bool::arbitrary(g));
+        let strategies = [
+            Strategy::Rank,
+            Strategy::Report(defects),
+            Strategy::InitialPosition { span },
+            Strategy::LivePosition { span, renew },
+            Strategy::Everything,
+        ];
         CacheConfig {
             strategy: *g.choose(&strategies).unwrap(),
             quota: u64::arbitrary(g),
@@ -439,6 +465,9 @@ pub(super) mod tests {
                 partner_timeout: d(g),
                 refinement: d(g),
                 paths: bool::arbitrary(g),
+                live: *g
+                    .choose(&[LiveStrategy::Push, LiveStrategy::Pull, LiveStrategy::Tree])
+                    .unwrap(),
                 reselection: if bool::arbitrary(g) {
                     Reselection::Inequalities { own: d(g), partner: d(g) }
                 } else {
@@ -453,7 +482,14 @@ pub(super) mod tests {
                 queue_limit: d(g),
                 shift_window: d(g),
                 emergency: d(g),
-                hedge: bool::arbitrary(g),
+                shift: *g
+                    .choose(&[
+                        ShiftStrategy::Hedged,
+                        ShiftStrategy::Published,
+                        ShiftStrategy::Bass,
+                        ShiftStrategy::Ponder { clip: Duration::from_secs(5) },
+                    ])
+                    .unwrap(),
                 cache: option(g, cache),
                 dht: option(g, |g| DhtConfig {
                     network: option(g, bytes),

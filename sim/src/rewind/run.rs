@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use eddy_core::bootstrap::Bootstrap;
-use eddy_core::cache::{CacheConfig, File};
+use eddy_core::cache::{CacheConfig, File, Publishing, Strategy};
 use eddy_core::config::Config;
 use eddy_core::node::Node;
 use eddy_core::rng::{Rng, node_seed};
@@ -146,7 +146,13 @@ impl<'a> Run<'a> {
         world.mount(provider, Disk::default());
         let lists = match plan.config.dht {
             Some(_) => None,
-            None => Some(PlanX::new(plan.seed, plan.rtt.clone(), plan.loss)),
+            None => {
+                let publishing = match plan.config.cache.as_ref().map(|c| c.strategy) {
+                    Some(Strategy::Report(defects)) => defects.publishing,
+                    _ => Publishing::AddToSet,
+                };
+                Some(PlanX::new(plan.seed, plan.rtt.clone(), plan.loss, publishing))
+            }
         };
         let probe = match (&lists, plan.config.dht) {
             (None, Some(dht)) => {

@@ -6,7 +6,7 @@ use quickcheck::{Arbitrary, Gen, quickcheck};
 
 use super::hand::{at, effects, file, others, owners};
 use super::*;
-use crate::cache::{Defects, Strategy};
+use crate::cache::{Defects, Publishing, Strategy};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -74,7 +74,7 @@ fn holds_up(strategy: Strategy, ops: Vec<Op>) -> bool {
                 c.restored(now, vec![(f(n), FILE)]);
             }
             Op::Records(n, k) => c.records(now, f(n), &others(k)),
-            Op::Listed(n, k) => c.listed(now, f(n), &owners(k, now)),
+            Op::Listed(n, k) => c.listed(now, f(n), &owners(k, now), u64::from(k)),
             Op::Failed(n) => c.failed(now, f(n)),
             Op::Stored(n, ok) => c.stored(now, f(n), ok),
             Op::Gone(n) => {
@@ -86,6 +86,7 @@ fn holds_up(strategy: Strategy, ops: Vec<Op>) -> bool {
                 disk.remove(&f(n));
             }
             Op::SetSelf(n) => c.set_self(now, ([10, 0, 0, n], 1).into()),
+            Op::Population(n) if n % 7 == 0 => c.set_position(u64::from(n)),
             Op::Population(n) => c.set_population(viewers(usize::from(n))),
             Op::Wait(s) => now = now + seconds(u64::from(s)),
             Op::Leave => c.leave(now),
@@ -98,7 +99,7 @@ fn holds_up(strategy: Strategy, ops: Vec<Op>) -> bool {
                     disk.remove(&file);
                 }
                 Effect::Announce { file, .. } | Effect::PutList { file, .. } => {
-                    assert!(disk.contains(&file) || strategy != Strategy::Rank);
+                    assert!(disk.contains(&file) || matches!(strategy, Strategy::Report(_)));
                 }
                 _ => {}
             }
@@ -122,8 +123,23 @@ quickcheck! {
         holds_up(Strategy::Rank, ops)
     }
 
-    fn nothing_that_comes_upsets_the_published_algorithm(ops: Vec<Op>, mended: bool) -> bool {
-        let defects = if mended { Defects::none() } else { Defects::published() };
+    fn nothing_that_comes_upsets_an_interval(ops: Vec<Op>, live: bool, renew: bool) -> bool {
+        let span = seconds(60);
+        holds_up(match live {
+            true => Strategy::LivePosition { span, renew },
+            false => Strategy::InitialPosition { span },
+        }, ops)
+    }
+
+    fn nothing_that_comes_upsets_the_published_algorithm(
+        ops: Vec<Op>,
+        mended: bool,
+        compared: bool
+    ) -> bool {
+        let mut defects = if mended { Defects::none() } else { Defects::published() };
+        if compared {
+            defects.publishing = Publishing::CompareAndSwap;
+        }
         holds_up(Strategy::Report(defects), ops)
     }
 }

@@ -79,16 +79,31 @@ fn lost(rng: &mut Rng, loss: f64) -> bool {
 /// behind that of the last writer (D-4 a). What else Plan-x does makes it only
 /// worse.
 #[derive(Debug, Default)]
-pub(super) struct Lists(BTreeMap<File, (Time, Vec<Owner>)>);
+pub(super) struct Lists(BTreeMap<File, (Time, Vec<Owner>, u64)>);
 
 impl Lists {
-    pub(super) fn get(&self, file: File) -> Vec<Owner> {
-        self.0.get(&file).map(|(_, owners)| owners.clone()).unwrap_or_default()
+    /// A list and its version.
+    pub(super) fn get(&self, file: File) -> (Vec<Owner>, u64) {
+        let list = self.0.get(&file);
+        list.map(|(_, owners, version)| (owners.clone(), *version)).unwrap_or_default()
     }
 
-    pub(super) fn put(&mut self, stamp: Time, file: File, owners: Vec<Owner>) {
-        if self.0.get(&file).is_none_or(|(last, _)| *last < stamp) {
-            self.0.insert(file, (stamp, owners));
+    /// What the writer is told: a version that is not the present one is
+    /// refused, a stamp that is too old dropped without a word.
+    pub(super) fn put(
+        &mut self,
+        stamp: Time,
+        file: File,
+        owners: Vec<Owner>,
+        expected: Option<u64>,
+    ) -> bool {
+        let (_, version) = self.get(file);
+        if expected.is_some_and(|expected| expected != version) {
+            return false;
         }
+        if expected.is_some() || self.0.get(&file).is_none_or(|(last, ..)| *last < stamp) {
+            self.0.insert(file, (stamp, owners, version + 1));
+        }
+        true
     }
 }

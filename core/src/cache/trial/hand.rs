@@ -3,7 +3,7 @@
 use alloc::vec;
 
 use super::*;
-use crate::cache::{Defects, Strategy};
+use crate::cache::{Defects, Publishing, Strategy};
 
 const ME: ([u8; 4], u16) = ([10, 0, 0, 1], 7_000);
 
@@ -391,19 +391,52 @@ fn d2_counting_parents_twice_lowers_the_chance_to_keep_a_file() {
 #[test]
 fn d3_the_whole_list_is_replaced_or_the_own_record_added() {
     let file = file(10, 1);
-    let only = Defects { lost_updates: true, random_caching: true, ..Defects::none() };
+    let only =
+        Defects { publishing: Publishing::GetEditPut, random_caching: true, ..Defects::none() };
     let mut c = report(only);
     let due = got(&mut c, file);
     assert_eq!(effects(&mut c), [Effect::GetList { file }]);
-    c.listed(due, file, &owners(3, due));
+    c.listed(due, file, &owners(3, due), 0);
     let mut list = owners(3, due);
     list.push(Owner { addr: ME.into(), published_at: due });
-    assert_eq!(effects(&mut c), [Effect::PutList { file, owners: list }]);
-    let mut c = report(Defects { lost_updates: false, ..only });
+    assert_eq!(effects(&mut c), [Effect::PutList { file, owners: list, version: None }]);
+    let mut c = report(Defects { publishing: Publishing::AddToSet, ..only });
     let due = got(&mut c, file);
     assert_eq!(effects(&mut c), [look_up(file)]);
     c.records(due, file, &others(3));
     assert_eq!(effects(&mut c), [Effect::Announce { file, life: minutes(10) }]);
+}
+
+#[test]
+fn a_put_that_finds_another_version_is_done_again_with_the_new_list() {
+    let file = file(10, 1);
+    let publishing = Publishing::CompareAndSwap;
+    let mut c = report(Defects { publishing, random_caching: true, ..Defects::none() });
+    let mut due = got(&mut c, file);
+    for version in 1..=17_u8 {
+        assert_eq!(effects(&mut c), [Effect::GetList { file }]);
+        c.listed(due, file, &owners(version % 8, due), version.into());
+        let mut list = owners(version % 8, due);
+        list.push(Owner { addr: ME.into(), published_at: due });
+        let version = Some(version.into());
+        assert_eq!(effects(&mut c), [Effect::PutList { file, owners: list, version }]);
+        c.stored(due, file, false);
+        assert!(c.deadline().unwrap() <= due + seconds(30) + Duration::from_millis(1));
+        due = c.deadline().unwrap();
+        c.wake(due);
+    }
+    c.listed(due, file, &owners(3, due), 18);
+    effects(&mut c);
+    c.stored(due, file, true);
+    // It leaves: its entry goes, whoever else comes meanwhile.
+    c.leave(due);
+    for version in 30..32 {
+        assert_eq!(effects(&mut c), [Effect::GetList { file }]);
+        c.listed(due, file, &owners(3, due), version);
+        let version = Some(version);
+        assert_eq!(effects(&mut c), [Effect::PutList { file, owners: owners(3, due), version }]);
+        c.stored(due, file, false);
+    }
 }
 
 #[test]
@@ -427,15 +460,15 @@ fn d5_an_owner_of_exactly_r_deletes_its_own_file_at_republication() {
         let mut c = report(Defects { raw_size, ..Defects::published() });
         let file = file(10, 1);
         let due = got(&mut c, file);
-        c.listed(due, file, &owners(9, due));
-        c.listed(due, file, &owners(9, due));
+        c.listed(due, file, &owners(9, due), 0);
+        c.listed(due, file, &owners(9, due), 0);
         c.stored(due, file, true);
         let due = c.deadline().unwrap();
         c.wake(due);
         let mut list = owners(9, due);
         list.push(Owner { addr: ME.into(), published_at: due });
-        c.listed(due, file, &list);
-        c.listed(due, file, &list);
+        c.listed(due, file, &list, 0);
+        c.listed(due, file, &list, 0);
         c.holds(file)
     };
     assert!(!kept(true) && kept(false));
@@ -448,8 +481,8 @@ fn d5_out_dated_entries_count_only_as_published() {
         let file = file(10, 1);
         let due = got(&mut c, file);
         let old = owners(12, due - minutes(11));
-        c.listed(due, file, &old);
-        c.listed(due, file, &old);
+        c.listed(due, file, &old, 0);
+        c.listed(due, file, &old, 0);
         let list = effects(&mut c).into_iter().find_map(|e| match e {
             Effect::PutList { owners, .. } => Some(owners.len()),
             _ => None,
@@ -465,7 +498,7 @@ fn d6_entries_stay_or_go_with_their_owner() {
     for stale_owners in [true, false] {
         let mut c = report(Defects { stale_owners, raw_size: false, ..Defects::published() });
         let due = got(&mut c, file);
-        c.listed(due, file, &owners(2, due));
+        c.listed(due, file, &owners(2, due), 0);
         c.stored(due, file, true);
         effects(&mut c);
         c.leave(due);
@@ -476,8 +509,11 @@ fn d6_entries_stay_or_go_with_their_owner() {
         assert_eq!(effects(&mut c), [Effect::GetList { file }]);
         let mut list = owners(2, due);
         list.push(Owner { addr: ME.into(), published_at: due });
-        c.listed(due, file, &list);
-        assert_eq!(effects(&mut c), [Effect::PutList { file, owners: owners(2, due) }]);
+        c.listed(due, file, &list, 0);
+        assert_eq!(
+            effects(&mut c),
+            [Effect::PutList { file, owners: owners(2, due), version: None }]
+        );
         c.stored(due, file, true);
         assert_eq!((effects(&mut c), c.deadline(), c.holds(file)), (vec![], None, true));
     }
@@ -495,7 +531,7 @@ fn on_a_full_disk_the_oldest_make_room_for_the_newest() {
         // At the latest when its record is withdrawn.
         for file in &files {
             c.stored(at(32), *file, true);
-            c.listed(at(32), *file, &[]);
+            c.listed(at(32), *file, &[], 0);
             c.stored(at(33), *file, true);
         }
         assert!(c.files().eq([files[1]]), "{strategy:?}");

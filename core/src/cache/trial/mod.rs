@@ -6,6 +6,7 @@
 mod any;
 mod dht;
 mod hand;
+mod interval;
 mod rank;
 mod report;
 
@@ -35,7 +36,7 @@ enum Event {
     Looked(File),
     Stored(File, Duration),
     Listed(File),
-    Put(File, Vec<Owner>),
+    Put(File, Vec<Owner>, Option<u64>),
     Failed(File),
     NotStored(File),
     Fetched(File),
@@ -182,13 +183,13 @@ impl World {
                 self.nodes[n].cache.stored(now, file, true);
             }
             Event::Listed(file) => {
-                let list = self.lists.get(file);
-                node.cache.listed(now, file, &list);
+                let (list, version) = self.lists.get(file);
+                node.cache.listed(now, file, &list, version);
             }
-            Event::Put(file, owners) => {
+            Event::Put(file, owners, version) => {
                 let stamp = now.offset(node.ahead);
-                self.lists.put(stamp, file, owners);
-                self.nodes[n].cache.stored(now, file, true);
+                let ok = self.lists.put(stamp, file, owners, version);
+                self.nodes[n].cache.stored(now, file, ok);
             }
             Event::Failed(file) => node.cache.failed(now, file),
             Event::NotStored(file) => node.cache.stored(now, file, false),
@@ -242,10 +243,10 @@ impl World {
                     let event = if fails { Event::Failed(file) } else { Event::Listed(file) };
                     self.at(wait, n, event);
                 }
-                Effect::PutList { file, owners } => {
+                Effect::PutList { file, owners, version } => {
                     self.looks(file);
                     let wait = self.look_up_time() + self.store_time();
-                    self.at(wait, n, Event::Put(file, owners));
+                    self.at(wait, n, Event::Put(file, owners, version));
                 }
                 Effect::Fetch { file } => {
                     self.fetches += 1;

@@ -4,13 +4,13 @@
 use std::println;
 
 use super::*;
-use crate::cache::{Defects, Strategy};
+use crate::cache::{Defects, Publishing, Strategy};
 
 const R: usize = 10;
 
 /// How many of a file's owners its list names.
 fn listed(world: &World, file: File) -> usize {
-    world.lists.get(file).len()
+    world.lists.get(file).0.len()
 }
 
 fn published(defects: Defects, back_off: u64) -> CacheConfig {
@@ -19,8 +19,12 @@ fn published(defects: Defects, back_off: u64) -> CacheConfig {
 }
 
 /// The study's model: no defect but chance and lost updates.
-const ORIGINAL: Defects =
-    Defects { lost_updates: true, owners_yield: true, random_caching: true, ..Defects::none() };
+const ORIGINAL: Defects = Defects {
+    publishing: Publishing::GetEditPut,
+    owners_yield: true,
+    random_caching: true,
+    ..Defects::none()
+};
 
 #[test]
 fn the_studys_rows_of_the_original_come_out() {
@@ -66,5 +70,37 @@ fn most_files_are_cached_more_than_r_times_and_few_are_published_r_times() {
         );
         assert!(cached > 0.5, "{copies:?}");
         assert!(full < few, "{lists:?}");
+    }
+}
+
+#[test]
+fn of_sixty_writers_at_once_all_are_stored_but_by_get_edit_put() {
+    const WRITERS: usize = 60;
+    for (publishing, all) in [
+        (Publishing::GetEditPut, false),
+        (Publishing::CompareAndSwap, true),
+        (Publishing::AddToSet, true),
+    ] {
+        let strategy = Strategy::Report(Defects { publishing, ..Defects::none() });
+        let config = CacheConfig { strategy, replicas: 64, ..CacheConfig::report() };
+        let mut world = World::new(3, config, 0.0);
+        world.add_all(WRITERS, WRITERS);
+        let file = world.broadcast(0, seconds(1));
+        let mut done = None;
+        for second in 1..=200 {
+            world.run(seconds(1));
+            let stored = match publishing {
+                Publishing::AddToSet => world.published(file),
+                _ => listed(&world, file),
+            };
+            if stored == WRITERS {
+                done = done.or(Some(second));
+            }
+            if [5, 30, 60, 200].contains(&second) {
+                println!("{publishing:?}: {stored} of {WRITERS} after {second} s");
+            }
+        }
+        println!("{publishing:?}: all after {done:?} s, {} lookups", world.lookups);
+        assert_eq!(done.is_some(), all, "{publishing:?}");
     }
 }

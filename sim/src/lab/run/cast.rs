@@ -19,7 +19,7 @@ use crate::bounds::{self, Bound};
 use crate::disk::Disk;
 use crate::hand::bent::{altered, bent, boast, is_block};
 use crate::lab::draw::{Sessions, exponential, normal, uniform, uplinks};
-use crate::lab::parameters::keeping;
+use crate::lab::parameters::{keeping, publishing};
 use crate::lab::reading::ScenarioError;
 use crate::lab::scenario::{Attack, Scenario, Uploads};
 use crate::lab::units::Rate;
@@ -73,7 +73,9 @@ impl<'a> Run<'a> {
         let world = World::new(how.seed, net).keeping(how.keeping);
         let (start, end) = (START, START + plan.span.0);
         let lists = match (&config.cache, config.dht) {
-            (Some(_), None) => Some(PlanX::new(how.seed, rtt.clone(), network.loss)),
+            (Some(cache), None) => {
+                Some(PlanX::new(how.seed, rtt.clone(), network.loss, publishing(cache)))
+            }
             _ => None,
         };
         let sessions: Result<Vec<Sessions>, _> =
