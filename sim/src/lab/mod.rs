@@ -8,6 +8,7 @@ pub mod library;
 pub mod metrics;
 mod outcome;
 mod parameters;
+pub mod pictures;
 pub mod plot;
 mod reading;
 mod run;

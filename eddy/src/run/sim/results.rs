@@ -6,6 +6,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use eddy_sim::lab::metrics::about;
+use eddy_sim::lab::pictures::pictures;
+use eddy_sim::lab::plot::WriteError;
 use eddy_sim::lab::table::{Verdict, table};
 use eddy_sim::lab::{Batch, Done, Files, Job, Scenario, Sheet, table::Spread};
 use serde_json::{Map, Value, json};
@@ -22,6 +24,8 @@ pub(super) struct Results {
     chapters: String,
     cut_short: bool,
     took: Duration,
+    /// Why there are no pictures as PNG.
+    without_png: Option<String>,
 }
 
 /// A run in a line, and as an object.
@@ -104,6 +108,7 @@ impl Results {
             chapters: String::new(),
             cut_short: false,
             took: Duration::ZERO,
+            without_png: None,
         })
     }
 
@@ -130,7 +135,7 @@ impl Results {
         for done in &done {
             self.lines += &format!("{}\n", object(plan, done, &self.commit));
         }
-        let pictures = self.draw(plan, &done)?;
+        let pictures = self.draw(plan, presets, &done)?;
         self.chapter(plan, presets, &done, took, changes, &pictures);
         let missed = plan.targets.iter().any(|target| {
             let of = done.iter().filter(|d| d.job.preset == target.preset);
@@ -140,8 +145,28 @@ impl Results {
         Ok(missed)
     }
 
-    fn draw(&self, _plan: &Scenario, _done: &[Done]) -> Result<Vec<String>, RunError> {
-        Ok(Vec::new())
+    /// Draws the plots, if there is a folder for them. Returns their names.
+    fn draw(
+        &mut self,
+        plan: &Scenario,
+        presets: &[String],
+        done: &[Done],
+    ) -> Result<Vec<String>, RunError> {
+        let Some(folder) = self.out.as_ref().map(|out| out.join("plots")) else {
+            return Ok(Vec::new());
+        };
+        fs::create_dir_all(&folder).map_err(|e| cannot_write(&folder, &e))?;
+        let mut names = Vec::new();
+        for (name, plot) in pictures(plan, presets, done) {
+            match plot.write(&folder, &name) {
+                Ok(()) => {}
+                Err(WriteError::Svg(e)) => return Err(cannot_write(&folder.join(name), &e)),
+                // The picture is there all the same.
+                Err(e) => self.without_png = Some(e.to_string()),
+            }
+            names.push(name);
+        }
+        Ok(names)
     }
 
     fn chapter(
@@ -178,7 +203,8 @@ impl Results {
         }
         text.push('\n');
         for picture in pictures {
-            text.push_str(&format!("![{picture}](plots/{picture}.svg)\n"));
+            let name = picture.trim_start_matches(&plan.id).trim_start_matches('-');
+            text.push_str(&format!("[{name}](plots/{picture}.svg) "));
         }
         text.push('\n');
     }
@@ -203,7 +229,9 @@ impl Results {
             let path = out.join(name);
             fs::write(&path, text).map_err(|e| cannot_write(&path, &e))?;
         }
-        ui.progress(&format!("results are in {}", out.display()));
+        let png = self.without_png.as_ref().map(|why| format!("; no PNG: {why}"));
+        let text = format!("results are in {}{}\n", out.display(), png.unwrap_or_default());
+        ui.result(&text, &json!({ "results": out.display().to_string() }));
         Ok(())
     }
 }
