@@ -51,7 +51,6 @@ mod node;
 pub mod planx;
 mod queue;
 pub mod record;
-pub mod rewind;
 mod uplink;
 mod world;
 

@@ -313,6 +313,15 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_tells_of_every_figure() {
+        let manual = include_str!("../../../docs/EXPERIMENTS.md");
+        for (name, _, meaning) in NAMES {
+            assert!(manual.contains(&format!("| `{name}` |")), "{name}");
+            assert!(manual.contains(meaning), "{name}: {meaning}");
+        }
+    }
+
+    #[test]
     fn a_share_just_below_one_is_never_shown_as_one() {
         assert_eq!(Unit::Share.show(0.999_999), "99.999 %");
         assert_eq!(Unit::Share.show(1.0), "100.0 %");

@@ -273,6 +273,17 @@ viewers.live.count = 10
     }
 
     #[test]
+    fn the_scenario_of_the_manual_can_be_run() {
+        let manual = include_str!("../../../docs/EXPERIMENTS.md");
+        let text = manual.split("```toml\n").nth(1).and_then(|t| t.split("```").next()).unwrap();
+        let sheet = Sheet::read(text).unwrap();
+        let plan = sheet.layered("report", &["span=5s".to_owned(), "measure_from=1s".to_owned()]);
+        let plan = plan.unwrap();
+        let how = crate::lab::Making { seed: 1, ..Default::default() };
+        assert!(crate::lab::run(&plan, &how, &crate::lab::Watch::default()).unwrap().events > 0);
+    }
+
+    #[test]
     fn set_reaches_everything_by_name() {
         let sheet = Sheet::read(SMALL).unwrap();
         let set = |change: &str| sheet.layered("default", &[change.to_owned()]);
