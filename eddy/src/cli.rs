@@ -134,7 +134,8 @@ pub struct SimRunOptions {
 /// `eddy sim all`
 #[derive(Clone, Debug, PartialEq, Args)]
 pub struct SimAllOptions {
-    /// Only the quick set: small swarms, a minute or two
+    /// The first of each scenario's seeds only, and, unless --only names others, the quick set: a
+    /// minute or two
     #[arg(long)]
     pub quick: bool,
     /// Only these scenarios, with commas

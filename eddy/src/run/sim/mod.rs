@@ -11,7 +11,9 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use eddy_sim::lab::{Batch, Done, Failed, Files, Job, Making, Sheet, Trace, Watch, library, run};
+use eddy_sim::lab::{
+    Batch, Done, Failed, Files, Job, Making, Seeds, Sheet, Trace, Watch, library, run,
+};
 use eddy_sim::{Keeping, NodeIx};
 
 use self::results::{Results, line};
@@ -78,7 +80,7 @@ impl Named {
         &self,
         presets: &[String],
         changes: &[String],
-        seeds: Option<&eddy_sim::lab::Seeds>,
+        seeds: Option<&Seeds>,
         keeping: Keeping,
     ) -> Result<Vec<Job>, RunError> {
         let mut jobs = Vec::new();
@@ -156,14 +158,16 @@ fn run_all(own: &SimAllOptions, preset: Option<Preset>, ui: &Ui) -> Result<ExitC
     let mut all = Vec::new();
     for (id, _) in library::SCENARIOS {
         let named = Named::open(id)?;
-        if wanted(id) && (named.sheet.scenario().quick || !own.quick) {
+        let quick = named.sheet.scenario().quick || !own.only.is_empty();
+        if wanted(id) && (quick || !own.quick) {
             all.push((id, named));
         }
     }
     ui.progress("measuring how long it will take");
     let (threads, speed) = (threads(&own.how), results::speed()?);
     let seconds: f64 =
-        all.iter().map(|(_, named)| named.work()).sum::<f64>() / speed / threads as f64;
+        all.iter().map(|(_, named)| named.work(own.quick)).sum::<f64>() / speed / threads as f64;
+    let seconds = if own.how.twice { seconds * 2.0 } else { seconds };
     ui.result(
         &format!(
             "{} scenarios, about {} with {threads} runs at a time\n",
@@ -178,7 +182,7 @@ fn run_all(own: &SimAllOptions, preset: Option<Preset>, ui: &Ui) -> Result<ExitC
         let presets = named.presets(&[], preset);
         let run = SimRunOptions {
             scenario: (*id).to_string(),
-            seeds: None,
+            seeds: own.quick.then(|| named.first_seed()),
             presets: Vec::new(),
             changes: Vec::new(),
             how: own.how.clone(),
@@ -194,12 +198,18 @@ fn run_all(own: &SimAllOptions, preset: Option<Preset>, ui: &Ui) -> Result<ExitC
 }
 
 impl Named {
-    /// Node-seconds of all its runs: a measure of the work.
-    fn work(&self) -> f64 {
+    /// The first of its seeds alone.
+    fn first_seed(&self) -> Seeds {
+        let first = *self.sheet.scenario().seeds.0.start();
+        Seeds(first..=first)
+    }
+
+    /// Node-seconds of all its runs, with so many seeds: a measure of the work.
+    fn work(&self, quick: bool) -> f64 {
         let plan = self.sheet.scenario();
         let viewers: usize = plan.viewers.iter().map(|g| g.count).sum();
-        let runs = self.sheet.presets().len() as f64
-            * (plan.seeds.0.end() - plan.seeds.0.start() + 1) as f64;
+        let seeds = if quick { 1 } else { plan.seeds.0.end() - plan.seeds.0.start() + 1 };
+        let runs = self.sheet.presets().len() as f64 * seeds as f64;
         viewers as f64 * plan.span.0.as_secs_f64() * runs
     }
 }
@@ -313,7 +323,7 @@ fn batch(
 
 fn replay(own: &SimReplayOptions, ui: &Ui) -> Result<ExitCode, RunError> {
     let named = Named::open(&own.scenario)?;
-    let seeds = eddy_sim::lab::Seeds(own.seed..=own.seed);
+    let seeds = Seeds(own.seed..=own.seed);
     let jobs = named.jobs(
         std::slice::from_ref(&own.of),
         &own.changes,
