@@ -50,6 +50,7 @@ mod net;
 mod node;
 pub mod planx;
 mod queue;
+mod recent;
 pub mod record;
 mod uplink;
 mod world;

@@ -16,6 +16,7 @@ use crate::hash::Fnv;
 use crate::net::Net;
 use crate::node::{Life, Node, NodeIx, Traffic};
 use crate::queue::{Keeping, Kind, Queue};
+use crate::recent::Recent;
 
 /// When a world begins unless told otherwise: midnight UTC, 1 January 2026.
 pub const START: Time = Time::from_secs(1_767_225_600);
@@ -66,6 +67,7 @@ pub struct World {
     pub(crate) cuts: Vec<Cut>,
     pub(crate) shelf: Shelf,
     hash: Fnv,
+    recent: Recent,
     events: u64,
     /// Who was given an event last: the one to look at after a panic.
     stepped: Option<NodeIx>,
@@ -95,6 +97,7 @@ impl World {
             cuts: Vec::new(),
             shelf: Shelf::default(),
             hash: Fnv::new(),
+            recent: Recent::default(),
             events: 0,
             stepped: None,
         }
@@ -270,6 +273,7 @@ impl World {
             return;
         }
         self.hash.event(self.now, ix, &event);
+        self.recent.note(self.now, ix, &event);
         self.events += 1;
         self.stepped = Some(ix);
         let spurious = self.net.spurious && event != Event::Wake;
@@ -394,7 +398,9 @@ impl fmt::Debug for World {
 impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("the world's last words: {}", self.whereabouts(self.stepped));
+            let last = self.stepped.map(|node| self.recent.of(node, self.start).to_string());
+            let (whereabouts, last) = (self.whereabouts(self.stepped), last.unwrap_or_default());
+            eprintln!("the world's last words: {whereabouts}; its last events:{last}");
         }
     }
 }
