@@ -1,5 +1,6 @@
 //! Experiments from the command line: results, files, and what is said when
 //! something is wrong.
+#![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
 #[allow(dead_code, reason = "what only `live.rs` needs")]
 mod support;
