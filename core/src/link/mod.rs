@@ -69,8 +69,6 @@ pub(crate) struct Link {
     outbox: Outbox,
     ready: bool,
     reading: bool,
-    /// The transport holds something of ours, and its reader goes on.
-    flying: bool,
     /// The longest frame that the other end takes.
     pub(crate) max_frame: usize,
 }
@@ -89,34 +87,6 @@ pub(crate) struct Links {
     reading: VecDeque<(LinkId, bool)>,
     arena: Arena,
     bucket: Bucket,
-    uplink: Uplink,
-}
-
-/// Whether anything is under way.
-#[derive(Debug, Default)]
-struct Uplink {
-    /// Links for which the transport holds something.
-    flying: usize,
-    /// When the last pause ended.
-    since: Time,
-}
-
-impl Uplink {
-    /// Takes note of whether the transport holds anything for a link by now.
-    fn note(&mut self, now: Time, link: &mut Link, flying: bool) {
-        if flying == link.flying {
-            return;
-        }
-        link.flying = flying;
-        if !flying {
-            self.flying -= 1;
-            return;
-        }
-        if self.flying == 0 {
-            self.since = now;
-        }
-        self.flying += 1;
-    }
 }
 
 impl Links {
@@ -164,7 +134,6 @@ impl Links {
             outbox: Outbox::default(),
             ready: false,
             reading: true,
-            flying: false,
             max_frame: usize::MAX,
         };
         self.links.insert(id, Box::new(link));
@@ -173,7 +142,6 @@ impl Links {
     pub(crate) fn remove(&mut self, id: LinkId) -> Option<Box<Link>> {
         let mut link = self.links.remove(&id)?;
         link.outbox.clear(&mut self.waiting);
-        self.uplink.note(Time::ZERO, &mut link, false);
         Some(link)
     }
 
@@ -223,32 +191,17 @@ impl Links {
     }
 
     /// The longest that anything waited on this link, or in its transport,
-    /// since this was last asked, and how long it has had no pause; `None` while
-    /// its reader has taken nothing for `stuck`.
+    /// since this was last asked; `None` while its reader has taken nothing for
+    /// `stuck`.
     pub(crate) fn take_delay(
         &mut self,
         now: Time,
         id: LinkId,
         stuck: Duration,
-    ) -> Option<(Duration, Duration)> {
+    ) -> Option<Duration> {
         let outbox = &mut self.links.get_mut(&id)?.outbox;
-        let (waiting, standing) = (&self.waiting, outbox.standing(now));
-        (!outbox.is_stuck(waiting, now, stuck))
-            .then(|| (outbox.take_slowest(waiting, now), standing))
-    }
-
-    /// A reader that has taken nothing for `stuck` says nothing about our uplink.
-    pub(crate) fn pass_over_stuck(&mut self, now: Time, stuck: Duration) {
-        for link in self.links.values_mut().filter(|l| l.flying) {
-            if link.outbox.is_stuck(&self.waiting, now, stuck) {
-                self.uplink.note(now, link, false);
-            }
-        }
-    }
-
-    /// How long our uplink has had no pause.
-    pub(crate) fn full_for(&self, now: Time) -> Duration {
-        if self.uplink.flying == 0 { Duration::ZERO } else { now.since(self.uplink.since) }
+        let waiting = &self.waiting;
+        (!outbox.is_stuck(waiting, now, stuck)).then(|| outbox.take_slowest(waiting, now))
     }
 
     /// Since when something waits on this link, or in its transport.
@@ -265,8 +218,6 @@ impl Links {
     pub(crate) fn flushed(&mut self, now: Time, id: LinkId, bytes: usize) {
         if let Some(link) = self.links.get_mut(&id) {
             link.outbox.flushed(&mut self.waiting, now, bytes);
-            let flying = link.outbox.is_flying();
-            self.uplink.note(now, link, flying);
             self.judge_reading(id);
             self.make_ready(id);
         }
@@ -356,7 +307,6 @@ impl Links {
             if let Some(link) = self.links.get_mut(&id) {
                 if link.outbox.has_credit(config.send_window) {
                     if let Some(head) = link.outbox.pop_control(&mut self.waiting, now) {
-                        self.uplink.note(now, link, true);
                         return Some(control(id, head, stats));
                     }
                     let open = matches!(link.role, Role::BlockOut(_) | Role::PastOut)
@@ -369,7 +319,6 @@ impl Links {
                         .flatten()
                     {
                         let body = block.frame().clone();
-                        self.uplink.note(now, link, true);
                         self.bucket.take(body.len());
                         stats.blocks_sent += 1;
                         stats.bytes_sent += body.len() as u64;

@@ -209,14 +209,12 @@ impl Node {
         let Some(p) = self.partners.get_mut(node) else { return };
         let Some(link) = p.block_out else { return };
         // Behind a queue an answer comes too late: silence has it ask somebody
-        // else, where more in the queue would starve the pushes. So it would where
-        // the uplink has had no pause: what is pulled is what it has room for.
+        // else, where more in the queue would starve the pushes.
         // Where all is pulled, the queue is made of such answers.
         let since = self.links.waiting_since(link);
         let block = self.stream.as_ref().map_or(Duration::ZERO, |s| s.channel.block());
         let limit = self.config.queue_limit.max(block);
-        let late = since.is_some_and(|t| self.now.since(t) > limit)
-            || self.links.full_for(self.now) > limit;
+        let late = since.is_some_and(|t| self.now.since(t) > limit);
         let late = late && self.config.live != LiveStrategy::Pull;
         if late || self.stream.as_ref().is_some_and(|s| s.children.is_behind()) {
             return;
@@ -243,18 +241,11 @@ impl Node {
         let Some(stream) = &mut self.stream else { return };
         let limit = self.config.queue_limit.max(stream.channel.block());
         let stuck_after = NOT_READING.max(stream.pace.round);
-        // A round brings a block of each sub-stream: children of the same one wait
-        // for each other, and that queue is gone before the next.
-        let round = limit.max(stream.pace.round);
-        self.links.pass_over_stuck(self.now, stuck_after);
         let mut load = Load::default();
         let mut stuck: SmallVec<[NodeId; 8]> = SmallVec::new();
         for p in self.partners.iter_mut().filter(|p| stream.children.has_any(p.member.node)) {
             let Some(link) = p.block_out else { continue };
-            let Some((delay, standing)) = self.links.take_delay(self.now, link, stuck_after) else {
-                continue;
-            };
-            let delay = if standing > round { delay } else { Duration::ZERO };
+            let Some(delay) = self.links.take_delay(self.now, link, stuck_after) else { continue };
             load.active += 1;
             load.queued += usize::from(delay > limit);
             load.busy |= delay > limit / 3;
