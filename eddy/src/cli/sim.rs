@@ -69,7 +69,7 @@ pub struct SimHow {
     /// Runs at a time [default: one a processor]
     #[arg(long, value_name = "COUNT")]
     pub jobs: Option<usize>,
-    /// Write runs.jsonl, results.md and the plots (SVG, and PNG if rsvg-convert is there) to this folder
+    /// Write runs.jsonl, RESULTS.md and the plots (SVG, and PNG if rsvg-convert is there) to this folder
     #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
     /// Keep the queue of events in a heap instead of a timing wheel; the runs are the same
@@ -78,7 +78,7 @@ pub struct SimHow {
     /// Run everything twice, with both queues, and fail if anything differs
     #[arg(long)]
     pub twice: bool,
-    /// Fail if a target is missed
+    /// Fail if a target is missed, or not measured
     #[arg(long)]
     pub strict: bool,
 }

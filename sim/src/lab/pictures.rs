@@ -92,7 +92,7 @@ impl Pictures<'_> {
         let curves = self.distribution(|_, v| v.startup.map(|d| d.as_secs_f64()));
         let mut marks = self.marks("startup_p95", At::X);
         marks.extend(self.marks("startup_p50", At::X));
-        marks.extend(self.bound("B8", |o| o.b8));
+        marks.extend(self.bound("B8, median pair", |o| o.b8));
         let y = Axis::linear("share of viewers").within(0.0, 1.0);
         self.plot("Start-up: coming to first block", Axis::log("seconds"), y, curves, marks)
     }

@@ -52,6 +52,14 @@ impl Sheet {
             sheet.layered(&preset, &[])?;
         }
         let plan = &sheet.scenario;
+        // Files are named after it.
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if plan.id.is_empty() || !plan.id.chars().all(fits) {
+            return Err(told(&format!(
+                "id is {:?}, but may have letters, digits, - and _ only",
+                plan.id
+            )));
+        }
         let named = plan.targets.iter().map(|t| &t.metric);
         for metric in named.chain(plan.published.iter().map(|p| &p.metric)) {
             if about(metric).is_none() {
@@ -94,7 +102,8 @@ impl Sheet {
     pub fn layered(&self, preset: &str, changes: &[String]) -> Result<Scenario, ScenarioError> {
         let mut table = self.base.clone();
         match self.presets.get(preset) {
-            Some(layer) => merge(&mut table, layer),
+            Some(layer) => merge(&mut table, layer)
+                .map_err(|e| told(&format!("under the preset {preset}: {e}")))?,
             None if is_built_in(preset) => {}
             None => {
                 let known = self.presets().join(", ");
@@ -178,18 +187,17 @@ fn distance(a: &str, b: &str) -> usize {
 const ONE_OF: [&str; 2] = ["session", "reselection"];
 
 /// Lays `layer` over `table`. Lists of tables are laid over each other by name.
-fn merge(table: &mut Table, layer: &Table) {
+fn merge(table: &mut Table, layer: &Table) -> Result<(), String> {
     for (key, value) in layer {
         match (table.get_mut(key), value) {
             (Some(Value::Table(below)), Value::Table(above)) if !ONE_OF.contains(&key.as_str()) => {
-                merge(below, above);
+                merge(below, above)?;
             }
             (Some(Value::Array(below)), Value::Table(above)) => {
                 for (name, change) in above {
-                    if let (Some(Value::Table(entry)), Value::Table(change)) =
-                        (named(below, name), change)
-                    {
-                        merge(entry, change);
+                    match (named(below, name), change) {
+                        (Some(Value::Table(entry)), Value::Table(change)) => merge(entry, change)?,
+                        _ => return Err(format!("there is no {name:?} among the {key}")),
                     }
                 }
             }
@@ -198,6 +206,7 @@ fn merge(table: &mut Table, layer: &Table) {
             }
         }
     }
+    Ok(())
 }
 
 /// The entry of a list of tables that has this name.
@@ -309,6 +318,10 @@ viewers.live.count = 10
         let wrong = format!("{SMALL}\n[[targets]]\nmetric = \"continutiy\"\nleast = 0.9\n");
         let error = Sheet::read(&wrong).unwrap_err().0;
         assert!(error.contains("did you mean `continuity`?"), "{error}");
+        let error = Sheet::read(&SMALL.replace("viewers.live", "viewers.dead")).unwrap_err().0;
+        assert!(error.contains("no \"dead\" among the viewers"), "{error}");
+        let error = Sheet::read(&SMALL.replace("\"T1\"", "\"../T1\"")).unwrap_err().0;
+        assert!(error.contains("letters, digits"), "{error}");
         let error = Sheet::read(SMALL).unwrap().layered("reprot", &[]).unwrap_err().0;
         assert!(error.contains("default, report"), "{error}");
     }

@@ -3,7 +3,7 @@
 //! terminal and in Markdown.
 
 use super::batch::Done;
-use super::metrics::{NAMES, Unit, about, quantile};
+use super::metrics::{NAMES, Unit, about};
 use super::scenario::{Scenario, Target};
 
 /// Figures that are shown of every scenario, beside those with a target or a
@@ -37,7 +37,9 @@ impl Spread {
         let mut all: Vec<f64> = done.filter_map(|d| d.metrics.get(metric).copied()).collect();
         all.sort_unstable_by(f64::total_cmp);
         let (&least, &most) = (all.first()?, all.last()?);
-        Some(Self { median: quantile(&all, 0.5), least, most })
+        // Of an even number the middle two count.
+        let (low, high) = (all[(all.len() - 1) / 2], all[all.len() / 2]);
+        Some(Self { median: (low + high) / 2.0, least, most })
     }
 }
 

@@ -243,10 +243,13 @@ fn experiment(
     let began = Instant::now();
     let mut done = batch(jobs, &named.files, threads(how), &plan.id, ui)?;
     let again = done.split_off(once);
+    // After Ctrl-C some never began.
+    let begun = |one: &Done| one.outcome.events > 0;
+    let cut_short = !done.iter().all(begun);
     let mut good = true;
     for (one, two) in done.iter().zip(&again) {
         let same = one.outcome.hash == two.outcome.hash && one.metric_hash == two.metric_hash;
-        if !same {
+        if !same && !one.outcome.cut_short && !two.outcome.cut_short {
             good = false;
             ui.result(
                 &format!(
@@ -257,8 +260,12 @@ fn experiment(
             );
         }
     }
+    done.retain(begun);
     for one in &done {
         line(&plan, one, ui);
+    }
+    if cut_short {
+        results.cut_short();
     }
     let missed = results.add(&plan, presets, done, began.elapsed(), &own.changes, ui)?;
     Ok(good && !(how.strict && missed))

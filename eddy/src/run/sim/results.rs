@@ -117,6 +117,11 @@ impl Results {
         self.cut_short
     }
 
+    /// Some runs never began.
+    pub(super) fn cut_short(&mut self) {
+        self.cut_short = true;
+    }
+
     /// Shows the table of a scenario and takes it into the files. `true` if a
     /// target was missed.
     pub(super) fn add(
@@ -140,7 +145,10 @@ impl Results {
         let missed = plan.targets.iter().any(|target| {
             let of = done.iter().filter(|d| d.job.preset == target.preset);
             presets.contains(&target.preset)
-                && target.verdict(Spread::of(of, &target.metric)) == Verdict::Missed
+                && matches!(
+                    target.verdict(Spread::of(of, &target.metric)),
+                    Verdict::Missed | Verdict::Unknown
+                )
         });
         Ok(missed)
     }

@@ -382,6 +382,10 @@ impl Run<'_> {
         let sent = self.seen.providers.values().fold((0, 0), |sum, [before, now]| {
             (sum.0 + now.0 - before.0, sum.1 + now.1 - before.1)
         });
+        // The last moment is over before it was counted.
+        if self.seen.moments.last().is_some_and(|m| m.viewers == 0) {
+            self.seen.moments.pop();
+        }
         let most = self.seen.moments.iter().map(|m| m.viewers).max().unwrap_or(0);
         Outcome {
             viewers: self.seen.viewers.into_values().map(|w| w.viewer).collect(),
