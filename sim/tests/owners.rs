@@ -275,3 +275,23 @@ fn where_all_owners_are_impostors_the_provider_gives_what_they_do_not() {
         assert!(shift.failed + shift.emergency + shift.no_owner > 100, "{manner:?}: {shift:?}");
     }
 }
+
+#[test]
+fn who_is_left_is_asked_when_all_who_are_known_are_gone() {
+    let mut it = Channels::new();
+    let live: Vec<NodeIx> = (0..10).map(|_| it.viewer(Position::Live)).collect();
+    it.run(SECOND * 60);
+    it.world.crash(it.provider);
+    let again = it.restart(live[0]);
+    it.run(SECOND * 20);
+    // With them go most of the records, whoever they speak of.
+    live[1..].iter().for_each(|ix| it.world.crash(*ix));
+    it.run(SECOND);
+    let late = it.viewer(Position::Ago(SECOND * 78));
+    it.run(SECOND * 15);
+    let blocks = it.assert_whole(late, live[1]);
+    let (stats, sent) = (it.stats(late), it.stats(again).past_sent);
+    assert_eq!((stats.late, stats.lost), (0, 0));
+    // Those who are gone are waited for first.
+    assert!(blocks >= 5 * 25, "{blocks} blocks, {sent} were sent: {:?}", stats.shift);
+}

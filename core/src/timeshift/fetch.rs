@@ -251,15 +251,18 @@ impl Fetch {
         if pending().next().is_some() && !hedge {
             return;
         }
+        let is_peer = |addr: &&SocketAddr| Some(**addr) != view.provider;
+        let untried = |addr: &&SocketAddr| part.tries.iter().all(|t| t.from != **addr);
+        let fit = |addr: &SocketAddr| self.sources.get(addr).is_none_or(|s| s.is_fit(now));
         let mut partners = (view.partners)(wanted.start, wanted.end);
         let known = !partners.is_empty() || !found.is_empty();
-        if looked && !known {
-            // Nobody is known to have it: somebody may, without having said so.
-            partners = (view.others)();
+        let hopeful = |addr: &SocketAddr| is_peer(&addr) && untried(&addr) && fit(addr);
+        if looked && !partners.iter().chain(&found).any(hopeful) {
+            // Nobody who is known to have it gives it: somebody may have it
+            // without having said so, or the record of it is lost with its holders.
+            partners.extend((view.others)());
         }
-        let is_peer = |addr: &&SocketAddr| Some(**addr) != view.provider;
         let peers = || partners.iter().chain(&found).filter(is_peer);
-        let untried = |addr: &&SocketAddr| part.tries.iter().all(|t| t.from != **addr);
         let able = peers().filter(untried).filter_map(|addr| {
             let busy = self.asked(*addr);
             let cost = match self.sources.get(addr) {
