@@ -78,6 +78,8 @@ struct Relay {
     /// Time between blocks that are measured; zero for as fast as they go.
     interval: Duration,
     verified: bool,
+    /// Whether the raw relay keeps what the node keeps.
+    keeps: bool,
     runtime: Runtime,
 }
 
@@ -96,13 +98,29 @@ impl Relay {
             true => Blocks::signed(length, &channel(block), BEGIN, warm + count),
             false => Blocks::ghost(length),
         };
-        Self { fan, blocks, block, warm, count, interval: Duration::ZERO, verified, runtime }
+        let (interval, keeps) = (Duration::ZERO, false);
+        Self { fan, blocks, block, warm, count, interval, verified, keeps, runtime }
+    }
+
+    /// Measures, and prints a row of the table.
+    fn row(&self, id: &str, how: &str, target: Target) -> io::Result<()> {
+        let (ours, theirs) = self.run()?;
+        let (ours, theirs) = (rate(self.out(), ours), rate(self.out(), theirs));
+        let (runtime, fan, length) = (self.runtime.name(), self.fan, self.blocks.payload().len());
+        let what = format!("{runtime}: relay, K = {fan}, {length} B{how}");
+        row(id, &what, &gigabytes(ours), &gigabytes(theirs), ours / theirs, target);
+        Ok(())
     }
 
     /// The smallest costs of the node and of the raw relay.
     fn run(&self) -> io::Result<(Duration, Duration)> {
         let check = self.verified.then(|| Check::new(self.blocks.payload()));
         interleave(RUNS, || self.node(), || self.raw(check.as_ref()))
+    }
+
+    /// Blocks that the node keeps.
+    fn window(&self) -> usize {
+        config(Verifier::ghost()).buffer.as_micros().div_ceil(self.block.as_micros()) as usize
     }
 
     /// Payload bytes that leave while it is measured.
@@ -152,11 +170,13 @@ impl Relay {
             children.push(child);
             sinks.push(sink);
         }
-        let (length, warm, count) = (self.blocks.frame_len(), self.warm, self.count);
+        let (warm, count) = (self.warm, self.count);
+        let window = if self.keeps { self.window() } else { 0 };
+        let units = (self.blocks.frame_len(), window);
         let sink = Sink::start(sinks)?;
         let cost = thread::scope(|scope| {
             let relay =
-                scope.spawn(move || raw::relay(parent, children, length, warm, count, check));
+                scope.spawn(move || raw::relay(parent, children, units, (warm, count), check));
             self.feed(&source, &sink, 0..warm, Duration::ZERO)?;
             self.feed(&source, &sink, warm..warm + count, self.interval)?;
             relay.join().unwrap_or_else(|_| Err(io::Error::other("the relay panicked")))
@@ -188,14 +208,10 @@ impl Relay {
 }
 
 fn relays(id: &str, runtime: Runtime, verified: bool, target: f64) -> io::Result<()> {
-    for (length, block) in SIZES {
+    for size in SIZES {
         for fan in [1, 4, 8, 32] {
-            let relay = Relay::unpaced(runtime, fan, (length, block), verified);
-            let (ours, theirs) = relay.run()?;
-            let (ours, theirs) = (rate(relay.out(), ours), rate(relay.out(), theirs));
-            let what = format!("{}: relay, K = {fan}, {length} B", runtime.name());
-            let target = Target::AtLeast(target);
-            row(id, &what, &gigabytes(ours), &gigabytes(theirs), ours / theirs, target);
+            let relay = Relay::unpaced(runtime, fan, size, verified);
+            relay.row(id, "", Target::AtLeast(target))?;
         }
     }
     Ok(())
@@ -203,7 +219,16 @@ fn relays(id: &str, runtime: Runtime, verified: bool, target: f64) -> io::Result
 
 fn dp1() -> io::Result<()> {
     relays("DP1", Runtime::Mio, false, 0.80)?;
-    relays("DP1", Runtime::AsyncStd, false, 0.65)
+    relays("DP1", Runtime::AsyncStd, false, 0.65)?;
+    // The raw relay of the study has every unit in its cache, one after another in
+    // the same memory; a node has a window.
+    for (runtime, target) in [(Runtime::Mio, 0.80), (Runtime::AsyncStd, 0.65)] {
+        for fan in [1, 4, 8, 32] {
+            let relay = Relay { keeps: true, ..Relay::unpaced(runtime, fan, SIZES[0], false) };
+            relay.row("DP1", ", both keep 30 s", Target::AtLeast(target))?;
+        }
+    }
+    Ok(())
 }
 
 fn dp2() -> io::Result<()> {
@@ -224,13 +249,10 @@ fn dp6() -> io::Result<()> {
         count: 400,
         interval: Duration::from_secs_f64(length as f64 * 8.0 / 20e6),
         verified: false,
+        keeps: false,
         runtime: Runtime::Mio,
     };
-    let (ours, theirs) = relay.run()?;
-    let (ours, theirs) = (rate(relay.out(), ours), rate(relay.out(), theirs));
-    let what = "mio: relay, K = 4, 16384 B, 20 Mbit/s in, 80 out";
-    row("DP6", what, &gigabytes(ours), &gigabytes(theirs), ours / theirs, Target::AtLeast(0.80));
-    Ok(())
+    relay.row("DP6", ", 20 Mbit/s in, 80 out", Target::AtLeast(0.80))
 }
 
 /// Blocks that one request for the past asks for, and requests that wait.

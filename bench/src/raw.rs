@@ -71,19 +71,22 @@ struct Child {
 #[derive(Debug)]
 struct Children {
     all: Vec<Child>,
+    /// The newest units, and how many of them stay though every child has them.
+    kept: VecDeque<Rc<Vec<u8>>>,
+    window: usize,
     spare: Vec<Vec<u8>>,
     /// Units that have left, summed over the children.
     left: u64,
 }
 
 impl Children {
-    fn new(poll: &Poll, streams: Vec<TcpStream>) -> io::Result<Self> {
+    fn new(poll: &Poll, streams: Vec<TcpStream>, window: usize) -> io::Result<Self> {
         let mut all = Vec::new();
         for (n, stream) in streams.into_iter().enumerate() {
             let stream = register(poll, stream, n, Interest::WRITABLE)?;
             all.push(Child { stream, queue: VecDeque::new(), written: 0, writable: true });
         }
-        Ok(Self { all, spare: Vec::new(), left: 0 })
+        Ok(Self { all, kept: VecDeque::new(), window, spare: Vec::new(), left: 0 })
     }
 
     fn buffer(&mut self, length: usize) -> Vec<u8> {
@@ -93,6 +96,12 @@ impl Children {
     fn push(&mut self, unit: Vec<u8>) {
         let unit = Rc::new(unit);
         self.all.iter_mut().for_each(|child| child.queue.push_back(Rc::clone(&unit)));
+        if self.window > 0 {
+            self.kept.push_back(unit);
+        }
+        if self.kept.len() > self.window {
+            self.spare.extend(self.kept.pop_front().and_then(Rc::into_inner));
+        }
     }
 
     fn is_full(&self) -> bool {
@@ -140,23 +149,22 @@ fn register(
 }
 
 /// Relays `warm + count` units of `length` bytes from the parent to every
-/// child. Returns the CPU time of this thread for the last `count` of them;
-/// whoever feeds it waits in between.
+/// child, and keeps the last `window` of them, as a node does. Returns the CPU
+/// time of this thread for the last `count`; whoever feeds it waits in between.
 ///
 /// # Errors
 /// Those of the sockets; [`ErrorKind::InvalidData`] if a check fails.
 pub fn relay(
     parent: TcpStream,
     children: Vec<TcpStream>,
-    length: usize,
-    warm: u64,
-    count: u64,
+    (length, window): (usize, usize),
+    (warm, count): (u64, u64),
     check: Option<&Check>,
 ) -> io::Result<Duration> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);
     let fan = children.len() as u64;
-    let mut children = Children::new(&poll, children)?;
+    let mut children = Children::new(&poll, children, window)?;
     let mut parent = register(&poll, parent, usize::MAX - 1, Interest::READABLE)?;
     let header = check.map_or(0, |_| eddy_core::stream::block::BLOCK_HEADER);
     let (mut unit, mut have) = (children.buffer(length), 0);
@@ -209,7 +217,7 @@ pub fn fan_out(
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);
     let fan = children.len() as u64;
-    let mut children = Children::new(&poll, children)?;
+    let mut children = Children::new(&poll, children, 0)?;
     let (start, mut made, mut began) = (Instant::now(), 0, Duration::ZERO);
     while children.left < (warm + count) * fan {
         let due = start + interval * made as u32;
