@@ -177,12 +177,8 @@ impl Interval {
 
     pub(super) fn leave(&mut self, shelf: &mut Shelf) {
         for (file, entry) in core::mem::take(&mut self.entries) {
-            if entry.tried && entry.step != Step::Going {
-                shelf.push(Effect::Withdraw { file });
-            }
-            if matches!(entry.step, Step::Going | Step::Recalled) {
-                shelf.delete(file);
-            }
+            let published = entry.tried && entry.step != Step::Going;
+            shelf.part(file, published, matches!(entry.step, Step::Going | Step::Recalled));
         }
         self.agenda.clear();
     }

@@ -313,12 +313,8 @@ impl Rules {
 
     pub(super) fn leave(&mut self, shelf: &mut Shelf) {
         for (file, entry) in core::mem::take(&mut self.entries) {
-            if entry.tried && entry.step != Step::Going {
-                shelf.push(Effect::Withdraw { file });
-            }
-            if matches!(entry.step, Step::Going | Step::Recalled) {
-                shelf.delete(file);
-            }
+            let published = entry.tried && entry.step != Step::Going;
+            shelf.part(file, published, matches!(entry.step, Step::Going | Step::Recalled));
         }
         self.agenda.clear();
         self.counting.clear();

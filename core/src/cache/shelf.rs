@@ -90,6 +90,16 @@ impl Shelf {
         self.push(Effect::Drop { file });
     }
 
+    /// The node leaves: a file's record goes, and the file if it was to go.
+    pub(super) fn part(&mut self, file: File, published: bool, doomed: bool) {
+        if published {
+            self.push(Effect::Withdraw { file });
+        }
+        if doomed {
+            self.delete(file);
+        }
+    }
+
     /// A file is not on disk any more.
     pub(super) fn lost(&mut self, file: File) {
         self.quota.remove(file);

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::output::first_8;
 
 /// First in every recording; the last byte is the format's version.
-pub(super) const MAGIC: [u8; 8] = *b"EDDYREC\x01";
+pub(super) const MAGIC: [u8; 8] = *b"EDDYREC\x02";
 /// Length, its complement and the check.
 const HEAD: usize = 16;
 /// The longest body that is read, in bytes. A recorder's frames are as long as

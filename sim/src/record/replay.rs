@@ -100,7 +100,7 @@ fn caught<T>(what: impl FnOnce() -> T) -> Result<T, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::frame::FULL;
+    use crate::record::frame::{FULL, MAGIC};
     use crate::record::vocabulary::tests::Any;
     use crate::record::{AnyNode, Header, NodeKind, Recorder, end_mark};
     use crate::{Net, Rtt, START, World};
@@ -333,7 +333,7 @@ mod tests {
     #[test]
     fn garbage_is_refused() {
         fn is_refused(garbage: Vec<u8>) -> bool {
-            let named = [b"EDDYREC\x01", &garbage[..]].concat();
+            let named = [&MAGIC[..], &garbage[..]].concat();
             Reader::new(&garbage[..]).is_err() && Reader::new(&named[..]).is_err()
         }
         QuickCheck::new().quickcheck(is_refused as fn(Vec<u8>) -> bool);
@@ -345,7 +345,7 @@ mod tests {
         assert!(refusal(&file.bytes()).ends_with("name with control characters"));
         assert_eq!(
             refusal(b"EDDYREC\x09"),
-            "the recording's format has version 9; this program reads 1"
+            "the recording's format has version 9; this program reads 2"
         );
     }
 
