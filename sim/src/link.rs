@@ -95,6 +95,7 @@ impl World {
         let link = self.nodes[to.index()].open(acceptor);
         let ends = Ends([End::new(from, State::Opening(dial)), End::new(to, State::Open(link))]);
         slot.insert(Conn { serial, latency, broken: false, ends });
+        self.nodes[from.index()].opening.push(acceptor.other());
 
         let remote = self.nodes[from.index()].ephemeral();
         self.launch(acceptor, Parcel::Accepted);
@@ -138,8 +139,9 @@ impl World {
         end.outstanding += parcel.len();
         let uplink = &mut self.nodes[node.index()].uplink;
         if uplink.is_instant() {
-            self.left(key, parcel);
-            return;
+            // Its machine is being polled.
+            let flushed = self.left(key, parcel);
+            return flushed.into_iter().for_each(|event| self.post(self.now, node, event));
         }
         if sharing == Sharing::Fifo || end.queued.is_empty() {
             uplink.join(key);
@@ -410,7 +412,10 @@ impl World {
         self.forget_if_over(key.conn);
         match state {
             State::Closed => {}
-            State::Opening(dial) => self.dispatch(node, Event::DialFailed { dial }, obs),
+            State::Opening(dial) => {
+                self.nodes[node.index()].opening.retain(|end| *end != key);
+                self.dispatch(node, Event::DialFailed { dial }, obs);
+            }
             State::Open(link) | State::Closing(link) => {
                 self.dispatch(node, Event::Closed { link }, obs);
             }
@@ -447,22 +452,17 @@ impl World {
     /// Ends all connections of a node that is gone. Unless it went silently,
     /// the other ends are told after what is in flight.
     pub(crate) fn abandon(&mut self, node: NodeIx, silently: bool) {
-        let mut mine = Vec::new();
-        for (ix, conn) in &self.conns {
-            for side in [Side::Dialler, Side::Acceptor] {
-                if conn.ends[side].node == node && conn.ends[side].state != State::Closed {
-                    let conn = ConnKey { ix: ix as u32, serial: conn.serial };
-                    mine.push(EndKey { conn, side });
-                }
-            }
-        }
+        let node = &mut self.nodes[node.index()];
+        let links = std::mem::take(&mut node.links);
+        let mine = links.into_values().map(|l| l.end).chain(std::mem::take(&mut node.opening));
         for key in mine {
-            if let Some(conn) = Self::conn_in(&mut self.conns, key.conn) {
-                let end = &mut conn.ends[key.side];
-                end.state = State::Closed;
-                end.forget_unsent(&mut self.parcels);
-                self.parcels.clear(&mut end.inbox);
+            let Some(conn) = Self::conn_in(&mut self.conns, key.conn) else { continue };
+            let end = &mut conn.ends[key.side];
+            if std::mem::replace(&mut end.state, State::Closed) == State::Closed {
+                continue; // The machine was frozen and had not heard of it.
             }
+            end.forget_unsent(&mut self.parcels);
+            self.parcels.clear(&mut end.inbox);
             if !silently {
                 self.launch(key, Parcel::Fin);
             }
