@@ -167,7 +167,7 @@ impl World {
         }
     }
 
-    pub(crate) fn served(&mut self, node: NodeIx) {
+    pub(crate) fn served(&mut self, node: NodeIx, obs: &mut dyn Observer) {
         let sharing = self.net.sharing;
         let uplink = &mut self.nodes[node.index()].uplink;
         let Some(key) = uplink.finish() else { return };
@@ -178,21 +178,24 @@ impl World {
             if sharing == Sharing::Turns && !end.queued.is_empty() {
                 uplink.join(key);
             }
-            self.left(key, parcel);
+            let flushed = self.left(key, parcel);
             self.settle(key);
+            self.serve(node);
+            return flushed.into_iter().for_each(|event| self.dispatch(node, event, obs));
         }
         self.serve(node);
     }
 
-    /// A parcel has left the uplink: its credit comes back, and it flies.
-    fn left(&mut self, key: EndKey, parcel: Parcel) {
-        let Some(end) = self.end(key) else { return };
+    /// A parcel has left the uplink and flies. Returns what gives its credit back.
+    fn left(&mut self, key: EndKey, parcel: Parcel) -> Option<Event> {
+        let end = self.end(key)?;
         let (node, state, bytes) = (end.node, end.state, parcel.len());
         self.nodes[node.index()].traffic.sent += bytes as u64;
-        if let State::Open(link) = state {
-            self.post(self.now, node, Event::Flushed { link, bytes });
-        }
         self.launch(key, parcel);
+        match state {
+            State::Open(link) => Some(Event::Flushed { link, bytes }),
+            _ => None,
+        }
     }
 
     /// Sends a parcel on its way through the network.
@@ -271,7 +274,7 @@ impl World {
         let node = end.node;
         match (end.state, parcel) {
             (State::Opening(dial), Parcel::Accepted) => {
-                let link = self.nodes[node.index()].open(key);
+                let link = self.nodes[node.index()].connected(key);
                 end.state = State::Open(link);
                 let remote = self.nodes[conn.ends[key.side.other()].node.index()].addr;
                 self.dispatch(node, Event::Opened { link, dial: Some(dial), remote }, obs);

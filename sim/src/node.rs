@@ -151,6 +151,11 @@ impl Node {
         link
     }
 
+    /// Its machine asked to close a link.
+    pub(crate) fn closing(&mut self, link: LinkId) {
+        self.links.entry(link).and_modify(|l| l.closing = true);
+    }
+
     /// The address that an outgoing connection seems to come from.
     pub(crate) fn ephemeral(&mut self) -> SocketAddr {
         const FIRST: u16 = 49_152;
