@@ -4,7 +4,8 @@
 mod outbox;
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
+use alloc::collections::btree_map::{BTreeMap, Entry};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
@@ -78,6 +79,9 @@ pub(crate) struct Link {
 pub(crate) struct Links {
     /// Boxed, for a map has room for more than it holds.
     links: BTreeMap<LinkId, Box<Link>>,
+    /// How many of them were accepted from each address: a server has as many as
+    /// there are nodes, too many to count them when one more comes.
+    accepted: BTreeMap<IpAddr, usize>,
     waiting: Waiting,
     /// Links with something to send, served one after another.
     ready: VecDeque<LinkId>,
@@ -112,11 +116,8 @@ impl Links {
 
     /// Whether one more connection from this address may be accepted.
     pub(crate) fn has_room(&self, config: &Config, from: IpAddr) -> bool {
-        let from = from.to_canonical();
-        let same = |l: &Link| !l.dialled && l.remote.ip().to_canonical() == from;
-        self.links.len() < config.max_links
-            && (self.links.len() < config.max_links_per_address
-                || self.iter().filter(|(_, l)| same(l)).count() < config.max_links_per_address)
+        let same = self.accepted.get(&from.to_canonical()).copied().unwrap_or(0);
+        self.links.len() < config.max_links && same < config.max_links_per_address
     }
 
     pub(crate) fn open(&mut self, now: Time, id: LinkId, remote: SocketAddr, role: Role) {
@@ -136,12 +137,23 @@ impl Links {
             reading: true,
             max_frame: usize::MAX,
         };
+        if !link.dialled {
+            *self.accepted.entry(remote.ip().to_canonical()).or_default() += 1;
+        }
         self.links.insert(id, Box::new(link));
     }
 
     pub(crate) fn remove(&mut self, id: LinkId) -> Option<Box<Link>> {
         let mut link = self.links.remove(&id)?;
         link.outbox.clear(&mut self.waiting);
+        if !link.dialled
+            && let Entry::Occupied(mut same) = self.accepted.entry(link.remote.ip().to_canonical())
+        {
+            *same.get_mut() -= 1;
+            if *same.get() == 0 {
+                same.remove();
+            }
+        }
         Some(link)
     }
 
