@@ -57,8 +57,9 @@ pub(crate) struct Link {
     pub(crate) dialled: bool,
     /// Who it was dialled for, until the other end has said who it is.
     pub(crate) peer: Option<NodeId>,
-    /// Where it can be dialled, by its own word.
-    pub(crate) peer_addr: Option<SocketAddr>,
+    /// Where it can be dialled, by its own word; known of those who ask for the
+    /// past, who are few.
+    pub(crate) peer_addr: Option<Box<SocketAddr>>,
     /// The other end has said hello.
     pub(crate) greeted: bool,
     pub(crate) since: Time,
@@ -355,6 +356,11 @@ impl Links {
         let waiting = |(id, l): (LinkId, &Link)| l.outbox.has_blocks().then_some(id);
         let ids: VecDeque<LinkId> = self.iter().filter_map(waiting).collect();
         ids.into_iter().for_each(|id| self.make_ready(id));
+    }
+
+    /// Gives back the room that a burst of messages took.
+    pub(crate) fn trim(&mut self) {
+        self.waiting.trim();
     }
 
     fn make_ready(&mut self, id: LinkId) {
