@@ -65,6 +65,14 @@ fn pull_goes_on_though_most_partners_stand_still() {
     }
 }
 
+#[test]
+fn a_tree_is_on_time_without_repairs_to_wait_for() {
+    for (block, seed) in [("40ms", 1), ("200ms", 1), ("200ms", 2), ("1s", 1)] {
+        let continuity = continuity_of_thirty("tree", block, seed);
+        assert!(continuity >= 0.999, "{block}, seed {seed}: {continuity}");
+    }
+}
+
 /// A tree of twenty viewers with three children each at most, on the air.
 fn tree(seed: u64) -> (Swarm, Vec<NodeIx>) {
     let net = Net { sharing: Sharing::Turns, ..net(30) };
