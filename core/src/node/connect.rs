@@ -100,7 +100,13 @@ impl Node {
         match dial {
             Dial::Bootstrap => self.bootstrap_lost(),
             Dial::Partner(node) => self.partner_unreachable(node),
-            Dial::BlockIn(node, token) => self.ask_back(node, token),
+            Dial::BlockIn(node, token) => {
+                if let Some(p) = self.partners.get_mut(node) {
+                    p.dialling = false;
+                    p.dial_back = Some(token);
+                }
+                self.tell(node, &Message::DialBack(token));
+            }
             Dial::Past(errand, addr) => self.past_lost(errand, addr),
             // Neither can reach the other: no blocks between us.
             Dial::BlockOut(node, _) => self.drop_partner(node),
@@ -287,9 +293,7 @@ impl Node {
             _ => &mut p.block_out,
         };
         let old = slot.replace(link);
-        if matches!(role, Role::BlockIn(_)) {
-            p.opening = None;
-        }
+        p.dialling &= !matches!(role, Role::BlockIn(_));
         if let Some(old) = old.filter(|old| *old != link) {
             self.close(old, false);
         }

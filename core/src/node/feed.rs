@@ -434,36 +434,17 @@ impl Node {
         }
     }
 
-    /// Blocks are to come in from a partner: has the block link opened with the
+    /// Blocks are to come in from a partner: opens the block link with the
     /// token that it gave, if there is none; otherwise one will come.
-    ///
-    /// Who opened the control link opens this one: that way is known to be open,
-    /// where a dial the other way may end at a NAT, after seconds. It takes no
-    /// longer: the first block is here after two round trips either way.
     pub(super) fn want_blocks(&mut self, node: NodeId) {
-        let (now, limit) = (self.now, self.config.handshake);
         let Some(p) = self.partners.get_mut(node) else { return };
-        let is_opening = p.opening.is_some_and(|since| now.since(since) <= limit);
-        let can_say = p.dialled || p.control.is_some();
-        if p.block_in.is_some() || is_opening || !can_say {
-            return;
-        }
-        let Some(token) = p.spare.take() else { return };
-        if p.dialled {
-            p.opening = Some(now);
+        if p.block_in.is_none()
+            && !p.dialling
+            && let Some(token) = p.spare.take()
+        {
+            p.dialling = true;
             let addr = p.member.addr;
             self.dial(Dial::BlockIn(node, token), addr);
-        } else {
-            self.ask_back(node, token);
-        }
-    }
-
-    /// Has a partner open the block link on which it is to push.
-    pub(super) fn ask_back(&mut self, node: NodeId, token: Token) {
-        if let Some(p) = self.partners.get_mut(node) {
-            p.opening = Some(self.now);
-            p.dial_back = Some(token);
-            self.tell(node, &Message::DialBack(token));
         }
     }
 
@@ -472,7 +453,7 @@ impl Node {
     pub(super) fn block_in_lost(&mut self, node: NodeId) {
         let Some(p) = self.partners.get_mut(node) else { return };
         p.block_in = None;
-        p.opening = None;
+        p.dialling = false;
         let Some(stream) = &mut self.stream else { return };
         stream.repair.gone(self.now, node);
         if !self.config.repair {

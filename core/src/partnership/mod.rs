@@ -40,8 +40,8 @@ pub(crate) struct Partner {
 
     /// Blocks come in on this link.
     pub(crate) block_in: Option<LinkId>,
-    /// Since when the incoming block link is being opened, by it or by us.
-    pub(crate) opening: Option<Time>,
+    /// The incoming block link is being dialled.
+    pub(crate) dialling: bool,
     /// A token for the next block link, so that a reset one resumes at once.
     pub(crate) spare: Option<Token>,
     /// Blocks go out on this link.
@@ -80,7 +80,7 @@ impl Partner {
             ping: None,
             rtt: None,
             block_in: None,
-            opening: None,
+            dialling: false,
             spare: None,
             block_out: None,
             offered: SmallVec::new(),
