@@ -83,6 +83,14 @@ impl<T> Chains<T> {
         while self.pop(chain).is_some() {}
     }
 
+    /// Gives back what a burst took, if that is more than `keep` places and most of
+    /// it is free now.
+    pub fn trim(&mut self, keep: usize) {
+        if self.places.capacity() > keep.max(4 * self.places.len()) {
+            self.places.shrink_to_fit();
+        }
+    }
+
     /// How many wait in all chains together.
     pub fn len(&self) -> usize {
         self.places.len()
@@ -118,6 +126,7 @@ mod tests {
                 }
                 assert_eq!(chains.first(&mine[at]), model[at].front());
                 assert_eq!(mine[at].is_empty(), model[at].is_empty());
+                chains.trim(1);
                 assert_eq!(chains.len(), model.iter().map(VecDeque::len).sum::<usize>());
             }
             mine.iter_mut().for_each(|chain| chains.clear(chain));

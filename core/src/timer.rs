@@ -1,35 +1,29 @@
 //! One ordered queue of timers, keyed by purpose.
 
-use alloc::collections::{BTreeMap, BinaryHeap};
-use core::cmp::Reverse;
+use alloc::vec::Vec;
 
 use crate::time::Time;
 
-/// Timers: at most one a key; arming a key again replaces its time. A key's
-/// place is kept when it is disarmed, so that steady work allocates nothing.
+/// Timers: at most one a key; arming a key again replaces its time. There are few
+/// keys, so a sorted list is faster than anything cleverer, and lies in one place.
 #[derive(Clone, Debug)]
 pub struct TimerQueue<K: Ord + Copy> {
-    armed: BTreeMap<K, Option<Time>>,
-    /// May hold entries that `armed` no longer agrees with; they are skipped.
-    heap: BinaryHeap<Reverse<(Time, K)>>,
+    /// The latest first.
+    armed: Vec<(Time, K)>,
 }
 
 impl<K: Ord + Copy> Default for TimerQueue<K> {
     fn default() -> Self {
-        Self { armed: BTreeMap::new(), heap: BinaryHeap::new() }
+        Self { armed: Vec::new() }
     }
 }
 
 impl<K: Ord + Copy> TimerQueue<K> {
     /// Arms a key, replacing its earlier time.
     pub fn arm(&mut self, key: K, at: Time) {
-        if self.armed.insert(key, Some(at)) == Some(Some(at)) {
-            return;
-        }
-        self.heap.push(Reverse((at, key)));
-        if self.heap.len() > 16 + 4 * self.armed.len() {
-            self.compact();
-        }
+        self.disarm(key);
+        let place = self.armed.partition_point(|armed| *armed > (at, key));
+        self.armed.insert(place, (at, key));
     }
 
     /// Arms a key unless it is armed for an earlier time.
@@ -41,49 +35,32 @@ impl<K: Ord + Copy> TimerQueue<K> {
 
     /// Disarms a key.
     pub fn disarm(&mut self, key: K) {
-        if let Some(at) = self.armed.get_mut(&key) {
-            *at = None;
+        if let Some(place) = self.armed.iter().position(|(_, armed)| *armed == key) {
+            self.armed.remove(place);
         }
     }
 
     /// The time a key is armed for.
     pub fn at(&self, key: K) -> Option<Time> {
-        self.armed.get(&key).copied().flatten()
+        self.armed.iter().find(|(_, armed)| *armed == key).map(|(at, _)| *at)
     }
 
     /// The earliest time any key is armed for.
-    pub fn first(&mut self) -> Option<Time> {
-        while let Some(Reverse((at, key))) = self.heap.peek().copied() {
-            if self.at(key) == Some(at) {
-                return Some(at);
-            }
-            self.heap.pop();
-        }
-        None
+    pub fn first(&self) -> Option<Time> {
+        self.armed.last().map(|(at, _)| *at)
     }
 
     /// Takes the earliest key that is due. It is disarmed before its caller
     /// acts, so a handler that forgets to arm it again cannot loop.
     pub fn pop_due(&mut self, now: Time) -> Option<K> {
-        if self.first()? > now {
-            return None;
-        }
-        let Reverse((_, key)) = self.heap.pop()?;
-        self.disarm(key);
-        Some(key)
-    }
-
-    fn compact(&mut self) {
-        self.heap.clear();
-        let live = self.armed.iter().filter_map(|(key, at)| at.map(|at| Reverse((at, *key))));
-        self.heap.extend(live);
+        self.armed.pop_if(|(at, _)| *at <= now).map(|(_, key)| key)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec::Vec;
+    use alloc::collections::BTreeMap;
     use quickcheck::{Arbitrary, Gen, quickcheck};
 
     #[derive(Clone, Debug)]
@@ -145,15 +122,5 @@ mod tests {
             }
             true
         }
-    }
-
-    #[test]
-    fn arming_again_and_again_keeps_the_queue_small() {
-        let mut queue = TimerQueue::default();
-        for n in 0..100_000 {
-            queue.arm(n % 3, Time::from_micros(n));
-        }
-        assert!(queue.heap.len() <= 16 + 4 * 3 + 1);
-        assert_eq!(queue.first(), Some(Time::from_micros(99_997)));
     }
 }

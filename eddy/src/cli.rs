@@ -430,7 +430,7 @@ EXAMPLES:
       eddy provider --bootstrap tv.example.org:7400 --channel News --input udp://127.0.0.1:1234
       eddy viewer --bootstrap tv.example.org:7400 --channel News --output udp://127.0.0.1:5004
 
-Exit codes: 0 done, 1 failed, 2 wrong use, 130 ended by a second Ctrl-C.";
+Exit codes: 0 done, 1 failed, 2 wrong use, 130 ended by a second Ctrl-C (eddy sim: by the first).";
 
 const BOOTSTRAP_EXAMPLES: &str = "\
 EXAMPLES:

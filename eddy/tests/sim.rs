@@ -6,7 +6,9 @@
 mod support;
 
 use std::fs;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::Folder;
@@ -51,6 +53,7 @@ fn a_scenario_gives_the_same_on_both_queues_with_results_in_a_folder() {
     assert!(result["metrics"]["continuity"].as_f64().unwrap() >= 0.999, "{result}");
     assert!(result["events"].as_u64().unwrap() > 10_000, "{result}");
     let results = fs::read_to_string(format!("{out}/RESULTS.md")).unwrap();
+    assert!(results.contains(&format!("`eddy sim run {file} --seeds 1..1`")), "{results}");
     assert!(
         results.contains("## small: twelve viewers") && results.contains("| met |"),
         "{results}"
@@ -71,6 +74,53 @@ fn a_node_of_a_run_can_be_looked_at_again() {
     let shown = text(&shown.stdout);
     assert!(shown.contains("<- Received link") && shown.contains("-> Deliver block"), "{shown}");
     assert!(shown.lines().filter(|l| l.contains("<-")).all(|l| l.trim().starts_with("5.")));
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_said() {
+    let folder = Folder::new();
+    let file = folder.path("small.toml");
+    fs::write(&file, SMALL).unwrap();
+    for (window, want) in [
+        (&["--node", "99", "--until", "5"][..], "no node 99: until then there were 0 to 13"),
+        (&["--node", "2", "--from", "6", "--until", "5"], "--from 6 is not before --until 5"),
+        (&["--node", "2", "--from", "40"], "second 40 is past the end of the run"),
+        (&["--node", "2", "--until", "40"], "it takes 30 s"),
+    ] {
+        let shown = eddy(&[&["sim", "replay", &file], window].concat());
+        let said = text(&shown.stderr);
+        assert!(!shown.status.success() && said.contains(want), "{window:?}: {said}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_ctrl_c_ends_says_so() {
+    let folder = Folder::new();
+    let file = folder.path("small.toml");
+    fs::write(&file, SMALL.replace("span = \"30s\"", "span = \"24h\"")).unwrap();
+    let run = Command::new(env!("CARGO_BIN_EXE_eddy"))
+        .args(["sim", "run", &file])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let status = format!("/proc/{}/status", run.id());
+    // Until it would catch the signal, it would die of it.
+    let catches = || {
+        let status = fs::read_to_string(&status).unwrap();
+        let mask = status.lines().find_map(|l| l.strip_prefix("SigCgt:")).unwrap();
+        u64::from_str_radix(mask.trim(), 16).unwrap() & 2 != 0
+    };
+    let end = Instant::now() + Duration::from_secs(30);
+    while !catches() {
+        assert!(Instant::now() < end, "it does not watch for Ctrl-C");
+        thread::sleep(Duration::from_millis(10));
+    }
+    let kill = Command::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    let run = run.wait_with_output().unwrap();
+    assert_eq!(run.status.code(), Some(130), "{run:?}");
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::fmt;
 
 use eddy_core::{Event, LinkId, Ticket, Time};
 
-use crate::node::{Link, Node, NodeIx};
+use crate::conn::EndKey;
+use crate::node::{Node, NodeIx};
 use crate::world::World;
 
 /// Polls of one machine without time moving before it counts as spinning.
@@ -52,16 +53,13 @@ impl World {
     }
 
     /// C9: an action names only links that are open to the machine.
-    pub(crate) fn check_link(&mut self, ix: NodeIx, link: LinkId, action: &str) -> &mut Link {
+    pub(crate) fn check_link(&self, ix: NodeIx, link: LinkId, action: &str) -> EndKey {
         let broken = match self.nodes[ix.index()].links.get(&link) {
-            None => Some("never opened, or closed"),
-            Some(l) if l.closing => Some("being closed"),
-            Some(_) => None,
+            Some(l) if !l.closing => return l.end,
+            Some(_) => "being closed",
+            None => "never opened, or closed",
         };
-        if let Some(broken) = broken {
-            self.blame(ix, format_args!("{action} on {link:?}, which is {broken} (C9)"));
-        }
-        self.nodes[ix.index()].links.get_mut(&link).expect("it was just found")
+        self.blame(ix, format_args!("{action} on {link:?}, which is {broken} (C9)"));
     }
 
     /// C10: a ticket ends once.

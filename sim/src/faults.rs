@@ -78,7 +78,6 @@ impl World {
         n.life = how;
         // A long churn leaves many dead: they keep only their counters.
         n.machine = Box::new(Gone);
-        n.links.clear();
         n.held.clear();
         n.tickets.clear();
         n.deadline = None;

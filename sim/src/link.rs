@@ -95,6 +95,7 @@ impl World {
         let link = self.nodes[to.index()].open(acceptor);
         let ends = Ends([End::new(from, State::Opening(dial)), End::new(to, State::Open(link))]);
         slot.insert(Conn { serial, latency, broken: false, ends });
+        self.nodes[from.index()].opening.push(acceptor.other());
 
         let remote = self.nodes[from.index()].ephemeral();
         self.launch(acceptor, Parcel::Accepted);
@@ -138,8 +139,9 @@ impl World {
         end.outstanding += parcel.len();
         let uplink = &mut self.nodes[node.index()].uplink;
         if uplink.is_instant() {
-            self.left(key, parcel);
-            return;
+            // Its machine is being polled.
+            let flushed = self.left(key, parcel);
+            return flushed.into_iter().for_each(|event| self.post(self.now, node, event));
         }
         if sharing == Sharing::Fifo || end.queued.is_empty() {
             uplink.join(key);
@@ -165,7 +167,7 @@ impl World {
         }
     }
 
-    pub(crate) fn served(&mut self, node: NodeIx) {
+    pub(crate) fn served(&mut self, node: NodeIx, obs: &mut dyn Observer) {
         let sharing = self.net.sharing;
         let uplink = &mut self.nodes[node.index()].uplink;
         let Some(key) = uplink.finish() else { return };
@@ -176,21 +178,24 @@ impl World {
             if sharing == Sharing::Turns && !end.queued.is_empty() {
                 uplink.join(key);
             }
-            self.left(key, parcel);
+            let flushed = self.left(key, parcel);
             self.settle(key);
+            self.serve(node);
+            return flushed.into_iter().for_each(|event| self.dispatch(node, event, obs));
         }
         self.serve(node);
     }
 
-    /// A parcel has left the uplink: its credit comes back, and it flies.
-    fn left(&mut self, key: EndKey, parcel: Parcel) {
-        let Some(end) = self.end(key) else { return };
+    /// A parcel has left the uplink and flies. Returns what gives its credit back.
+    fn left(&mut self, key: EndKey, parcel: Parcel) -> Option<Event> {
+        let end = self.end(key)?;
         let (node, state, bytes) = (end.node, end.state, parcel.len());
         self.nodes[node.index()].traffic.sent += bytes as u64;
-        if let State::Open(link) = state {
-            self.post(self.now, node, Event::Flushed { link, bytes });
-        }
         self.launch(key, parcel);
+        match state {
+            State::Open(link) => Some(Event::Flushed { link, bytes }),
+            _ => None,
+        }
     }
 
     /// Sends a parcel on its way through the network.
@@ -269,7 +274,7 @@ impl World {
         let node = end.node;
         match (end.state, parcel) {
             (State::Opening(dial), Parcel::Accepted) => {
-                let link = self.nodes[node.index()].open(key);
+                let link = self.nodes[node.index()].connected(key);
                 end.state = State::Open(link);
                 let remote = self.nodes[conn.ends[key.side.other()].node.index()].addr;
                 self.dispatch(node, Event::Opened { link, dial: Some(dial), remote }, obs);
@@ -410,7 +415,10 @@ impl World {
         self.forget_if_over(key.conn);
         match state {
             State::Closed => {}
-            State::Opening(dial) => self.dispatch(node, Event::DialFailed { dial }, obs),
+            State::Opening(dial) => {
+                self.nodes[node.index()].opening.retain(|end| *end != key);
+                self.dispatch(node, Event::DialFailed { dial }, obs);
+            }
             State::Open(link) | State::Closing(link) => {
                 self.dispatch(node, Event::Closed { link }, obs);
             }
@@ -447,22 +455,17 @@ impl World {
     /// Ends all connections of a node that is gone. Unless it went silently,
     /// the other ends are told after what is in flight.
     pub(crate) fn abandon(&mut self, node: NodeIx, silently: bool) {
-        let mut mine = Vec::new();
-        for (ix, conn) in &self.conns {
-            for side in [Side::Dialler, Side::Acceptor] {
-                if conn.ends[side].node == node && conn.ends[side].state != State::Closed {
-                    let conn = ConnKey { ix: ix as u32, serial: conn.serial };
-                    mine.push(EndKey { conn, side });
-                }
-            }
-        }
+        let node = &mut self.nodes[node.index()];
+        let links = std::mem::take(&mut node.links);
+        let mine = links.into_values().map(|l| l.end).chain(std::mem::take(&mut node.opening));
         for key in mine {
-            if let Some(conn) = Self::conn_in(&mut self.conns, key.conn) {
-                let end = &mut conn.ends[key.side];
-                end.state = State::Closed;
-                end.forget_unsent(&mut self.parcels);
-                self.parcels.clear(&mut end.inbox);
+            let Some(conn) = Self::conn_in(&mut self.conns, key.conn) else { continue };
+            let end = &mut conn.ends[key.side];
+            if std::mem::replace(&mut end.state, State::Closed) == State::Closed {
+                continue; // The machine was frozen and had not heard of it.
             }
+            end.forget_unsent(&mut self.parcels);
+            self.parcels.clear(&mut end.inbox);
             if !silently {
                 self.launch(key, Parcel::Fin);
             }

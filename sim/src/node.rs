@@ -81,6 +81,8 @@ pub(crate) struct Node {
     pub(crate) rng: Rng,
     /// Links the machine was told of and not yet told that they are closed.
     pub(crate) links: BTreeMap<LinkId, Link>,
+    /// Ends that the machine dialled, while it does not know that they were taken.
+    pub(crate) opening: Vec<EndKey>,
     pub(crate) opened: u64,
     pub(crate) dialled: u16,
     /// Events that came while it was frozen.
@@ -120,6 +122,7 @@ impl Node {
             uplink: Uplink::new(uplink),
             rng,
             links: BTreeMap::new(),
+            opening: Vec::new(),
             opened: 0,
             dialled: 0,
             held: Vec::new(),
@@ -134,12 +137,23 @@ impl Node {
         }
     }
 
+    /// A connection that the machine dialled stands: names its link.
+    pub(crate) fn connected(&mut self, end: EndKey) -> LinkId {
+        self.opening.retain(|e| *e != end);
+        self.open(end)
+    }
+
     /// Names a new link.
     pub(crate) fn open(&mut self, end: EndKey) -> LinkId {
         let link = LinkId(self.opened);
         self.opened += 1;
         self.links.insert(link, Link { end, closing: false, unflushed: 0 });
         link
+    }
+
+    /// Its machine asked to close a link.
+    pub(crate) fn closing(&mut self, link: LinkId) {
+        self.links.entry(link).and_modify(|l| l.closing = true);
     }
 
     /// The address that an outgoing connection seems to come from.

@@ -238,7 +238,7 @@ impl World {
             Kind::Wake(node) => self.wake(node, obs),
             Kind::Nudge(node) => self.dispatch(node, Event::Wake, obs),
             Kind::Thaw(node) => self.thaw(node, obs),
-            Kind::Served(node) => self.served(node),
+            Kind::Served(node) => self.served(node, obs),
             Kind::Syn { slot } => self.syn(slot, obs),
             Kind::Arrive(end) => self.arrive(end, obs),
             Kind::Read(end) => self.read(end, obs),
@@ -313,18 +313,17 @@ impl World {
         match action {
             Action::Dial { dial, to } => self.dial(ix, dial, to),
             Action::Send { link, head, body } => {
-                let end = self.check_link(ix, link, "Send").end;
+                let end = self.check_link(ix, link, "Send");
                 self.send(end, link, Parcel::sent(&head, body));
             }
             Action::SendDatagram { to, bytes } => self.datagram(ix, to, bytes),
             Action::SetRead { link, on } => {
-                let end = self.check_link(ix, link, "SetRead").end;
+                let end = self.check_link(ix, link, "SetRead");
                 self.set_read(end, on);
             }
             Action::Close { link, flush } => {
-                let known = self.check_link(ix, link, "Close");
-                known.closing = true;
-                let end = known.end;
+                let end = self.check_link(ix, link, "Close");
+                self.nodes[ix.index()].closing(link);
                 self.close(end, flush);
             }
             Action::Disk(request) => self.ask_disk(ix, request),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use common::swarm::Swarm;
 use common::{ms, net};
 use eddy_core::config::Config;
+use eddy_sim::lab::{Making, Sheet, Watch, metrics::metrics, run};
 use eddy_sim::live::Live;
 use eddy_sim::{Net, NodeIx, Sharing};
 
@@ -41,6 +42,34 @@ fn pull_plays_without_a_single_subscription() {
         let unwanted: u64 = outcome.viewers.iter().map(|v| v.stats.unwanted).sum();
         assert!(unwanted * 100 < received, "{what}: {unwanted} came for nothing");
         assert!(duplicates * 100 < received, "{what}: {duplicates} of {received} came twice");
+    }
+}
+
+/// The share of blocks on time of 30 viewers who come at once, with uplinks of
+/// 10 Mbit/s, from 20 s to two minutes.
+fn continuity_of_thirty(preset: &str, block: &str, seed: u64) -> f64 {
+    const PLAN: &str = "id = 'thirty'\ntitle = ''\nspan = '120s'\nmeasure_from = '20s'\n\
+        [[viewers]]\nname = 'live'\ncount = 30\n";
+    let changes = [format!("channel.block={block}")];
+    let plan = Sheet::read(PLAN).unwrap().layered(preset, &changes).unwrap();
+    let how = Making { seed, ..Making::default() };
+    metrics(&plan, &run(&plan, &how, &Watch::default()).unwrap())["continuity"]
+}
+
+#[test]
+fn pull_goes_on_though_most_partners_stand_still() {
+    // Whole seconds come seconds late to most, and the provider is ahead of all.
+    for seed in 1..=3 {
+        let continuity = continuity_of_thirty("donet", "1s", seed);
+        assert!(continuity >= 0.99, "seed {seed}: {continuity}");
+    }
+}
+
+#[test]
+fn a_tree_is_on_time_without_repairs_to_wait_for() {
+    for (block, seed) in [("40ms", 1), ("200ms", 1), ("200ms", 2), ("1s", 1)] {
+        let continuity = continuity_of_thirty("tree", block, seed);
+        assert!(continuity >= 0.999, "{block}, seed {seed}: {continuity}");
     }
 }
 

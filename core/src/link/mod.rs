@@ -4,7 +4,8 @@
 mod outbox;
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
+use alloc::collections::btree_map::{BTreeMap, Entry};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
@@ -56,8 +57,9 @@ pub(crate) struct Link {
     pub(crate) dialled: bool,
     /// Who it was dialled for, until the other end has said who it is.
     pub(crate) peer: Option<NodeId>,
-    /// Where it can be dialled, by its own word.
-    pub(crate) peer_addr: Option<SocketAddr>,
+    /// Where it can be dialled, by its own word; known of those who ask for the
+    /// past, who are few.
+    pub(crate) peer_addr: Option<Box<SocketAddr>>,
     /// The other end has said hello.
     pub(crate) greeted: bool,
     pub(crate) since: Time,
@@ -78,6 +80,9 @@ pub(crate) struct Link {
 pub(crate) struct Links {
     /// Boxed, for a map has room for more than it holds.
     links: BTreeMap<LinkId, Box<Link>>,
+    /// How many of them were accepted from each address: a server has as many as
+    /// there are nodes, too many to count them when one more comes.
+    accepted: BTreeMap<IpAddr, usize>,
     waiting: Waiting,
     /// Links with something to send, served one after another.
     ready: VecDeque<LinkId>,
@@ -112,11 +117,8 @@ impl Links {
 
     /// Whether one more connection from this address may be accepted.
     pub(crate) fn has_room(&self, config: &Config, from: IpAddr) -> bool {
-        let from = from.to_canonical();
-        let same = |l: &Link| !l.dialled && l.remote.ip().to_canonical() == from;
-        self.links.len() < config.max_links
-            && (self.links.len() < config.max_links_per_address
-                || self.iter().filter(|(_, l)| same(l)).count() < config.max_links_per_address)
+        let same = self.accepted.get(&from.to_canonical()).copied().unwrap_or(0);
+        self.links.len() < config.max_links && same < config.max_links_per_address
     }
 
     pub(crate) fn open(&mut self, now: Time, id: LinkId, remote: SocketAddr, role: Role) {
@@ -136,12 +138,23 @@ impl Links {
             reading: true,
             max_frame: usize::MAX,
         };
+        if !link.dialled {
+            *self.accepted.entry(remote.ip().to_canonical()).or_default() += 1;
+        }
         self.links.insert(id, Box::new(link));
     }
 
     pub(crate) fn remove(&mut self, id: LinkId) -> Option<Box<Link>> {
         let mut link = self.links.remove(&id)?;
         link.outbox.clear(&mut self.waiting);
+        if !link.dialled
+            && let Entry::Occupied(mut same) = self.accepted.entry(link.remote.ip().to_canonical())
+        {
+            *same.get_mut() -= 1;
+            if *same.get() == 0 {
+                same.remove();
+            }
+        }
         Some(link)
     }
 
@@ -343,6 +356,11 @@ impl Links {
         let waiting = |(id, l): (LinkId, &Link)| l.outbox.has_blocks().then_some(id);
         let ids: VecDeque<LinkId> = self.iter().filter_map(waiting).collect();
         ids.into_iter().for_each(|id| self.make_ready(id));
+    }
+
+    /// Gives back the room that a burst of messages took.
+    pub(crate) fn trim(&mut self) {
+        self.waiting.trim();
     }
 
     fn make_ready(&mut self, id: LinkId) {

@@ -26,6 +26,16 @@ pub(super) struct Waiting {
     flying: Chains<(usize, Time)>,
 }
 
+/// Room for so many waiting messages, and for so many that fly, is kept.
+const KEPT: [usize; 2] = [8, 32];
+
+impl Waiting {
+    pub(super) fn trim(&mut self) {
+        self.control.trim(KEPT[0]);
+        self.flying.trim(KEPT[1]);
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     control: Chain,

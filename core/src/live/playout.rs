@@ -20,6 +20,9 @@ const CATCH_UP: i64 = 20;
 const MAX_MARGIN: Duration = Duration::from_secs(1);
 /// Seconds of arrivals that the automatic delay looks back on.
 const MEMORY: usize = 60;
+/// The automatic delay is at least this much longer than the latest block needed:
+/// the stream clock is slewed by 15 ms in its window, and with it all that is due.
+const LEAST_MARGIN: Duration = Duration::from_millis(20);
 
 /// What play-out wants next.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,7 +115,8 @@ impl Playout {
         match self.mode {
             PlayoutDelay::Auto => {
                 let longest = self.needed.values(now).max();
-                (longest.unwrap_or(0).max(0) + signed_micros(repair)).min(self.most)
+                let margin = signed_micros(repair.max(LEAST_MARGIN));
+                (longest.unwrap_or(0).max(0) + margin).min(self.most)
             }
             PlayoutDelay::Fixed(delay) => signed_micros(delay),
             PlayoutDelay::AsStarted => self.lag,

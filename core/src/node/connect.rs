@@ -1,5 +1,6 @@
 //! Links: how they open, what they are for, how they end.
 
+use alloc::boxed::Box;
 use core::net::SocketAddr;
 use core::time::Duration;
 
@@ -20,6 +21,8 @@ use crate::wire::parse::ParseError;
 /// Who asks for the past and has not asked for this long holds a connection that
 /// others may want.
 const IDLE: Duration = Duration::from_secs(60);
+/// Actions for which room is kept.
+const ROOM: usize = 4;
 
 impl Node {
     pub(super) fn dial(&mut self, dial: Dial, to: SocketAddr) -> DialId {
@@ -219,7 +222,7 @@ impl Node {
                 let addr = self.member_from(&hello, remote).addr;
                 if let Some(l) = self.links.get_mut(link) {
                     l.role = Role::PastOut;
-                    l.peer_addr = Some(addr);
+                    l.peer_addr = Some(Box::new(addr));
                 }
                 self.serving.open(link);
                 self.say_hello(link, hello.purpose, remote);
@@ -481,6 +484,12 @@ impl Node {
         if let Some((link, _)) = mute {
             self.close_bootstrap(link);
         }
+    }
+
+    /// Gives back the room that a burst took: a world holds very many of us.
+    pub(super) fn trim(&mut self) {
+        self.actions.shrink_to(ROOM);
+        self.links.trim();
     }
 
     pub(super) fn on_leave(&mut self, ticket: Ticket) {

@@ -398,7 +398,7 @@ impl Node {
                 if let Some(old) = old {
                     self.tell(old, &Message::Unsubscribe(reply.sub));
                 }
-                self.refresh_paths();
+                self.refresh_paths(node);
             }
             Err(refused) => {
                 for member in &refused.referrals {

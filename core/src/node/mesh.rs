@@ -6,6 +6,7 @@ use crate::config::LiveStrategy;
 use crate::event::Fault;
 use crate::id::{LinkId, NodeId, SubStream};
 use crate::link::Role;
+use crate::live::feeds::Feed;
 use crate::membership::GOSSIP_SIZE;
 use crate::node::{Dial, Node, Timer};
 use crate::partnership::{Partner, Partnership};
@@ -136,6 +137,7 @@ impl Node {
             Message::Pong(_) => {
                 if let Some(left) = p.ping.take() {
                     p.measured(self.now.since(left));
+                    self.refresh_paths(node);
                 }
             }
             Message::Gossip(members) => {
@@ -174,7 +176,7 @@ impl Node {
         p.member.provider |= map.paths.first().is_some_and(|path| path.hops == 0);
         p.map = Some(map);
         p.map_at = self.now;
-        self.refresh_paths();
+        self.refresh_paths(node);
         if self.source.is_some() {
             return;
         }
@@ -240,16 +242,19 @@ impl Node {
         }
     }
 
-    /// Our way to the provider is our parent's way and one hop.
-    pub(super) fn refresh_paths(&mut self) {
+    /// Our way to the provider is our parent's way and one hop: `node` may be a
+    /// parent whose way, or whose round trip, is another now.
+    pub(super) fn refresh_paths(&mut self, node: NodeId) {
         if self.source.is_some() {
             return;
         }
         let Some(stream) = &mut self.stream else { return };
         let mut news = false;
-        for (sub, feed) in stream.feeds.iter_mut() {
-            let parent = feed.parent.and_then(|node| self.partners.get(node));
-            let path = parent.map_or(Path::NONE, |p| {
+        let p = self.partners.get(node);
+        // Without a parent there is no way, however the last one was lost.
+        let concerns = |f: &Feed| f.parent.is_none_or(|parent| parent == node);
+        for (sub, feed) in stream.feeds.iter_mut().filter(|(_, f)| concerns(f)) {
+            let path = feed.parent.and(p).map_or(Path::NONE, |p| {
                 p.map.as_ref().map_or(Path::NONE, |m| m.path(sub).extend(p.rtt()))
             });
             let path = if path.is_live() { path } else { Path::NONE };

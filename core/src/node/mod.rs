@@ -412,6 +412,7 @@ impl Node {
             Timer::Cache => self.wake_cache(),
             Timer::Stats => {
                 let stats = Box::new(self.stats());
+                self.trim();
                 self.notify(Notice::Stats(stats));
                 self.arm(Timer::Stats, self.now + STATS);
             }

@@ -36,7 +36,7 @@ impl Node {
             let reason = Reason::Full;
             return self.refuse_past(link, TimeShiftRefused { first, reason, next: None });
         }
-        if let Some(who) = l.peer_addr {
+        if let Some(who) = l.peer_addr.as_deref().copied() {
             let file = FileId::of(&stream.channel, first);
             let others = self.serving.others(self.now, file.start, who);
             if !others.is_empty() {

@@ -21,17 +21,21 @@ impl Node {
         if self.stream.as_ref().is_none_or(|s| !s.pull.is_due(now)) {
             return;
         }
-        let newest = self.newest_of_maps();
         let Some(stream) = &mut self.stream else { return };
         // Not all of a swarm in step.
         let next_period = now + self.rng.jitter(PERIOD, 10);
         stream.pull.begin(next_period, |node| self.partners.contains(node));
-        let (Some(buffer), Some(newest)) = (&stream.buffer, newest) else { return };
+        let Some(buffer) = &stream.buffer else { return };
         let (channel, s) = (&stream.channel, stream.channel.sub_streams());
         let next = stream.playout.next().unwrap_or(buffer.start()).max(buffer.start());
         stream.repair.forget_before(next);
         let able = |p: &&Partner| p.control.is_some() && p.map.is_some() && p.not_before <= now;
         let partners: SmallVec<[&Partner; 16]> = self.partners.iter().filter(able).collect();
+        // Whoever is far ahead of the others is believed: it may be the provider, and
+        // they the ones that stand still. What does not exist is asked of none but
+        // the one who tells of it.
+        let told = partners.iter().filter_map(|p| p.map.as_ref()?.newest());
+        let Some(newest) = told.max() else { return };
 
         // Bandwidth that was not measured: one's own by the number of partners
         // (StreamAid), or the stream's, where one's own is not known.

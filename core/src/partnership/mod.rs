@@ -4,6 +4,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use smallvec::SmallVec;
@@ -53,7 +54,7 @@ pub(crate) struct Partner {
     /// The token with which it is to dial us back and push.
     pub(crate) dial_back: Option<Token>,
     /// Blocks that it asked for while no block link was open.
-    pub(crate) waiting: SmallVec<[Seq; 8]>,
+    pub(crate) waiting: Vec<Seq>,
 
     /// It is not asked to be a parent before this.
     pub(crate) not_before: Time,
@@ -86,7 +87,7 @@ impl Partner {
             offered: SmallVec::new(),
             offered_at: Time::ZERO,
             dial_back: None,
-            waiting: SmallVec::new(),
+            waiting: Vec::new(),
             not_before: now,
             behind: 0,
             refused: 0,

@@ -12,7 +12,7 @@ use crate::run::node::Told;
 use crate::ui::Ui;
 
 /// What a shell reports of a program that Ctrl-C ended.
-const INTERRUPTED: i32 = 130;
+pub(super) const INTERRUPTED: u8 = 130;
 
 /// Does `work` while the first signal goes to `tell`; a second one ends the
 /// process at once.
@@ -30,7 +30,7 @@ pub(super) fn watched<T>(
             for (n, _) in signals.forever().enumerate() {
                 if n > 0 {
                     ui.finish();
-                    process::exit(INTERRUPTED);
+                    process::exit(INTERRUPTED.into());
                 }
                 tell(Told::Interrupt);
             }

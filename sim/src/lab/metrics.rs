@@ -30,7 +30,11 @@ pub const NAMES: [(&str, Unit, &str); 52] = [
         "blocks on time over blocks due, viewers of the past together",
     ),
     ("least_moment", Unit::Share, "continuity in the worst of the run's 300 moments"),
-    ("heal", Unit::Seconds, "from the last fault to the last moment that missed a block"),
+    (
+        "heal",
+        Unit::Seconds,
+        "from when the last fault strikes to the last moment that missed a block",
+    ),
     ("startup_p50", Unit::Seconds, "from coming to the first block, live"),
     ("startup_p95", Unit::Seconds, "the same, 95 %"),
     ("startup_p99", Unit::Seconds, "the same, 99 %"),

@@ -184,6 +184,8 @@ pub struct Outcome {
     pub events: u64,
     /// How many viewers were there at most.
     pub most: u64,
+    /// How many nodes there were, those who left included.
+    pub nodes: u32,
     /// It was ended before its time.
     pub cut_short: bool,
 }

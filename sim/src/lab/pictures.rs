@@ -81,18 +81,45 @@ impl Pictures<'_> {
         marks
     }
 
-    /// A bound that is the same for all runs of a preset; the least of all.
-    fn bound(&self, name: &str, of: impl Fn(&Outcome) -> Option<Duration>) -> Option<Mark> {
-        let values = self.done.iter().filter_map(|d| of(&d.outcome)).map(|d| d.as_secs_f64());
-        let least = values.min_by(f64::total_cmp)?;
-        Some(Mark { name: name.to_owned(), at: At::X(least), kind: MarkKind::Bound })
+    /// A bound that is the same for all runs of a preset, the least of all; one for
+    /// all presets where it is the same for them, too.
+    fn bounds(&self, name: &str, of: impl Fn(&Outcome) -> Option<Duration>) -> Vec<Mark> {
+        let least = |preset: &str| self.of(preset).filter_map(&of).min();
+        let all: Vec<(&String, Duration)> =
+            self.presets.iter().filter_map(|preset| Some((preset, least(preset)?))).collect();
+        let is_one = all.windows(2).all(|two| two[0].1 == two[1].1);
+        let mark = |(preset, bound): &(&String, Duration)| Mark {
+            name: if is_one { name.to_owned() } else { format!("{name}, {preset}") },
+            at: At::X(bound.as_secs_f64()),
+            kind: MarkKind::Bound,
+        };
+        all.iter().take(if is_one { 1 } else { all.len() }).map(mark).collect()
+    }
+
+    /// When faults strike, and from when on it is measured.
+    fn moments(&self) -> Vec<Mark> {
+        let mark = |name: &str, at: f64| Mark {
+            name: name.to_owned(),
+            at: At::X(at),
+            kind: MarkKind::Moment,
+        };
+        let (from, span) = (self.plan.measure_from.0, self.plan.span.0);
+        let measured = (!from.is_zero()).then(|| mark("measured from here", from.as_secs_f64()));
+        let faults = self.plan.faults.iter().filter(|f| f.at.0 < span);
+        let faults = faults.map(|f| {
+            let again = if f.every.is_some() { ", again and again" } else { "" };
+            mark(&format!("{}: {}{again}", f.who, f.what.name()), f.at.0.as_secs_f64())
+        });
+        let mut marks: Vec<Mark> = measured.into_iter().chain(faults).collect();
+        marks.dedup();
+        marks
     }
 
     fn startup(&self) -> Plot {
         let curves = self.distribution(|_, v| v.startup.map(|d| d.as_secs_f64()));
         let mut marks = self.marks("startup_p95", At::X);
         marks.extend(self.marks("startup_p50", At::X));
-        marks.extend(self.bound("B8, median pair", |o| o.b8));
+        marks.extend(self.bounds("B8, median pair", |o| o.b8));
         let y = Axis::linear("share of viewers").within(0.0, 1.0);
         self.plot("Start-up: coming to first block", Axis::log("seconds"), y, curves, marks)
     }
@@ -100,7 +127,7 @@ impl Pictures<'_> {
     fn delay(&self) -> Plot {
         let curves = self.distribution(|o, v| v.arrival(o.block).map(|d| d.as_secs_f64()));
         let mut marks = self.marks("delay_mean", At::X);
-        marks.extend(self.bound("B6, mean", |o| o.b6.map(|b| b.mean)));
+        marks.extend(self.bounds("B6, mean", |o| o.b6.map(|b| b.mean)));
         let y = Axis::linear("share of viewers").within(0.0, 1.0);
         let title = "Delay: start of a block's slot to its arrival, each viewer's mean";
         self.plot(title, Axis::log("seconds"), y, curves, marks)
@@ -144,15 +171,16 @@ impl Pictures<'_> {
             curves.push(Curve { name: "came so far".into(), points: came, style: Style::Line });
         }
         let (x, y) = (Axis::linear("seconds"), Axis::linear("viewers"));
-        self.plot("Arrivals and viewers over time, first seed", x, y, curves, Vec::new())
+        self.plot("Arrivals and viewers over time, first seed", x, y, curves, self.moments())
     }
 
     fn over_time(&self) -> Plot {
         let curves = self.in_time(|o| {
-            let due = o.moments.iter().filter(|m| m.due > 0);
-            due.map(|m| (m.at, m.on_time as f64 / m.due as f64)).collect()
+            // While nothing is due there is no share, and the curve has a gap.
+            o.moments.iter().map(|m| (m.at, m.on_time as f64 / m.due as f64)).collect()
         });
-        let marks = self.marks("continuity", At::Y);
+        let mut marks = self.marks("continuity", At::Y);
+        marks.extend(self.moments());
         let (x, y) = (Axis::linear("seconds"), Axis::linear("blocks on time over blocks due"));
         self.plot("Continuity over time, first seed", x, y, curves, marks)
     }

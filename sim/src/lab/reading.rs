@@ -14,7 +14,8 @@ use super::scenario::Scenario;
 #[derive(Clone, Debug)]
 pub struct Sheet {
     base: Table,
-    presets: BTreeMap<String, Table>,
+    /// In the order of the file.
+    presets: Vec<(String, Table)>,
     scenario: Scenario,
 }
 
@@ -47,7 +48,9 @@ impl Sheet {
     pub fn read(text: &str) -> Result<Self, ScenarioError> {
         let whole: Whole = toml::from_str(text).map_err(|e| told(&e.to_string()))?;
         let scenario = parse(&whole.base, text)?;
-        let sheet = Self { base: whole.base, presets: whole.preset, scenario };
+        let mut presets: Vec<(String, Table)> = whole.preset.into_iter().collect();
+        presets.sort_by_key(|(name, _)| first_line_of(text, name));
+        let sheet = Self { base: whole.base, presets, scenario };
         for preset in sheet.presets() {
             sheet.layered(&preset, &[])?;
         }
@@ -86,13 +89,13 @@ impl Sheet {
         &self.scenario
     }
 
-    /// The presets that the file names; `report` and `default` where it names
-    /// none.
+    /// The presets that the file names, in its order; `report` and `default` where
+    /// it names none.
     pub fn presets(&self) -> Vec<String> {
         if self.presets.is_empty() {
             return ["report", "default"].map(str::to_owned).into();
         }
-        self.presets.keys().cloned().collect()
+        self.presets.iter().map(|(name, _)| name.clone()).collect()
     }
 
     /// The scenario under a preset, with what `--set` changes.
@@ -101,8 +104,8 @@ impl Sheet {
     /// [`ScenarioError`] naming the preset or the change.
     pub fn layered(&self, preset: &str, changes: &[String]) -> Result<Scenario, ScenarioError> {
         let mut table = self.base.clone();
-        match self.presets.get(preset) {
-            Some(layer) => merge(&mut table, layer)
+        match self.presets.iter().find(|(name, _)| name == preset) {
+            Some((_, layer)) => merge(&mut table, layer)
                 .map_err(|e| told(&format!("under the preset {preset}: {e}")))?,
             None if is_built_in(preset) => {}
             None => {
@@ -119,8 +122,8 @@ impl Sheet {
         for change in changes {
             set(&mut table, change)?;
         }
-        let scenario =
-            parse(&table, "").map_err(|e| told(&format!("under the preset {preset}: {e}")))?;
+        let scenario = parse(&table, "")
+            .map_err(|e| ScenarioError(format!("under the preset {preset}: {e}")))?;
         let rate = scenario.channel.rate.of(1);
         scenario
             .core
@@ -128,6 +131,16 @@ impl Sheet {
             .map_err(|e| told(&format!("[core] under the preset {preset}: {e}")))?;
         Ok(scenario)
     }
+}
+
+/// The line that first names a preset, in any of the ways that TOML has.
+fn first_line_of(text: &str, preset: &str) -> Option<usize> {
+    text.lines().position(|line| {
+        let rest = line.trim_start_matches(['[', ' ', '\t']).strip_prefix("preset.");
+        let name = rest.map(|rest| rest.trim_start_matches(['"', '\'']));
+        let after = name.and_then(|name| name.strip_prefix(preset));
+        after.is_some_and(|after| after.starts_with([']', '.', '"', '\'', ' ', '=']))
+    })
 }
 
 /// Whether the core has a preset of that name.
@@ -282,6 +295,14 @@ viewers.live.count = 10
     }
 
     #[test]
+    fn presets_stay_in_the_order_of_the_file() {
+        let more =
+            format!("{SMALL}\n[preset.\"a plan\"]\n\n[preset.tree.channel]\nblock = \"40ms\"\n");
+        let sheet = Sheet::read(&more).unwrap();
+        assert_eq!(sheet.presets(), ["report", "default", "a plan", "tree"]);
+    }
+
+    #[test]
     fn the_scenario_of_the_manual_can_be_run() {
         let manual = include_str!("../../../docs/EXPERIMENTS.md");
         let text = manual.split("```toml\n").nth(1).and_then(|t| t.split("```").next()).unwrap();
@@ -312,7 +333,7 @@ viewers.live.count = 10
         let wrong = SMALL.replace("channel.block = \"1s\"", "channel.blok = \"1s\"");
         let error = Sheet::read(&wrong).unwrap_err().0;
         assert!(
-            error.contains("preset report") && error.contains("did you mean `block`?"),
+            error.contains("preset report") && error.matches("did you mean `block`?").count() == 1,
             "{error}"
         );
         let wrong = format!("{SMALL}\n[[targets]]\nmetric = \"continutiy\"\nleast = 0.9\n");
@@ -323,6 +344,6 @@ viewers.live.count = 10
         let error = Sheet::read(&SMALL.replace("\"T1\"", "\"../T1\"")).unwrap_err().0;
         assert!(error.contains("letters, digits"), "{error}");
         let error = Sheet::read(SMALL).unwrap().layered("reprot", &[]).unwrap_err().0;
-        assert!(error.contains("default, report"), "{error}");
+        assert!(error.contains("report, default"), "{error}");
     }
 }

@@ -322,6 +322,21 @@ pub enum FaultKind {
     Reset,
 }
 
+impl FaultKind {
+    /// As a scenario says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Freeze => "freeze",
+            Self::Crash => "crash",
+            Self::Kill => "kill",
+            Self::Cut => "cut",
+            Self::Partition => "partition",
+            Self::Slow => "slow",
+            Self::Reset => "reset",
+        }
+    }
+}
+
 /// A published figure.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -52,9 +52,9 @@ impl<K> Heap<K> {
         self.0.pop().map(|Earliest(entry)| entry)
     }
 
-    /// When the earliest is due.
-    pub(super) fn first(&self) -> Option<Time> {
-        self.0.peek().map(|Earliest(entry)| entry.at)
+    /// The earliest.
+    pub(super) fn first(&self) -> Option<&Entry<K>> {
+        self.0.peek().map(|Earliest(entry)| entry)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -17,8 +17,11 @@ const WORD: u64 = u64::BITS as u64;
 
 #[derive(Debug)]
 pub(super) struct Wheel<K> {
-    /// Everything up to the end of bucket `current`, the earliest last.
+    /// What bucket `current` held when it was reached, the earliest last.
     active: Vec<Entry<K>>,
+    /// What was put into it since. In a large world a bucket holds thousands, and
+    /// each would be moved to make room for one among them.
+    soon: Heap<K>,
     current: u64,
     buckets: Vec<Vec<Entry<K>>>,
     /// A bit for each bucket that is not empty.
@@ -33,6 +36,7 @@ impl<K: Copy> Wheel<K> {
     pub(super) fn new(now: Time) -> Self {
         Self {
             active: Vec::new(),
+            soon: Heap::default(),
             current: bucket(now),
             buckets: (0..BUCKETS).map(|_| Vec::new()).collect(),
             filled: vec![0; (BUCKETS / WORD) as usize],
@@ -44,8 +48,7 @@ impl<K: Copy> Wheel<K> {
     pub(super) fn push(&mut self, entry: Entry<K>) {
         let at = bucket(entry.at);
         if at <= self.current {
-            let place = self.active.partition_point(|e| e.key() > entry.key());
-            self.active.insert(place, entry);
+            self.soon.push(entry);
         } else if at - self.current < BUCKETS {
             self.place(at, entry);
         } else {
@@ -61,16 +64,20 @@ impl<K: Copy> Wheel<K> {
     }
 
     pub(super) fn pop(&mut self, until: Time) -> Option<Entry<K>> {
-        while self.active.is_empty() {
+        while self.active.is_empty() && self.soon.len() == 0 {
             if !self.turn(until) {
                 return None;
             }
         }
-        self.active.pop_if(|entry| entry.at <= until)
+        match (self.active.last(), self.soon.first()) {
+            (Some(old), Some(new)) if new.key() < old.key() => self.soon.pop(until),
+            (Some(_), _) => self.active.pop_if(|entry| entry.at <= until),
+            (None, _) => self.soon.pop(until),
+        }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.active.len() + self.waiting + self.later.len()
+        self.active.len() + self.soon.len() + self.waiting + self.later.len()
     }
 
     /// Goes on to the next bucket that holds something, if that is not later than
@@ -78,7 +85,7 @@ impl<K: Copy> Wheel<K> {
     fn turn(&mut self, until: Time) -> bool {
         let last = bucket(until);
         let next = if self.waiting > 0 { self.next_filled() } else { u64::MAX };
-        let first_later = self.later.first().map_or(u64::MAX, bucket);
+        let first_later = self.later.first().map_or(u64::MAX, |e| bucket(e.at));
         let next = next.min(first_later);
         if next > last {
             return false;

@@ -20,11 +20,13 @@ use self::results::{Results, line};
 use crate::cli::{Preset, Sim, SimAllOptions, SimHow, SimReplayOptions, SimRunOptions};
 use crate::run::RunError;
 use crate::run::node::Told;
-use crate::run::signals::watched;
+use crate::run::signals::{INTERRUPTED, watched};
 use crate::ui::Ui;
 
 /// How often progress is shown.
 const SHOW: Duration = Duration::from_millis(500);
+/// `eddy sim replay` without `--until`.
+const ALL: Duration = Duration::from_secs(86_400);
 
 /// `eddy sim`
 ///
@@ -143,7 +145,17 @@ fn run_one(own: &SimRunOptions, preset: Option<Preset>, ui: &Ui) -> Result<ExitC
     let mut results = Results::new(own.how.out.as_deref())?;
     let good = experiment(&named, &presets, own, &mut results, ui)?;
     results.write(ui)?;
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(ended(good, &results))
+}
+
+/// What a shell is told: Ctrl-C goes before all else, for what was cut short
+/// neither failed nor held.
+fn ended(good: bool, results: &Results) -> ExitCode {
+    match (results.is_cut_short(), good) {
+        (true, _) => ExitCode::from(INTERRUPTED),
+        (false, true) => ExitCode::SUCCESS,
+        (false, false) => ExitCode::FAILURE,
+    }
 }
 
 fn run_all(own: &SimAllOptions, preset: Option<Preset>, ui: &Ui) -> Result<ExitCode, RunError> {
@@ -194,7 +206,7 @@ fn run_all(own: &SimAllOptions, preset: Option<Preset>, ui: &Ui) -> Result<ExitC
             break;
         }
     }
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(ended(good, &results))
 }
 
 impl Named {
@@ -267,8 +279,22 @@ fn experiment(
     if cut_short {
         results.cut_short();
     }
-    let missed = results.add(&plan, presets, done, began.elapsed(), &own.changes, ui)?;
+    let chosen = (presets != named.sheet.presets()).then_some(presets);
+    let command = command(&own.scenario, chosen, &own.changes);
+    let missed = results.add(&plan, presets, done, began.elapsed(), &command, ui)?;
     Ok(good && !(how.strict && missed))
+}
+
+/// What makes the same runs again, but for the seeds.
+fn command(scenario: &str, presets: Option<&[String]>, changes: &[String]) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-+=/,:%".contains(c);
+    let quoted = |word: &str| match word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    };
+    let presets = presets.map(|p| format!(" --presets {}", quoted(&p.join(","))));
+    let changes: String = changes.iter().map(|c| format!(" --set {}", quoted(c))).collect();
+    format!("eddy sim run {}{}{changes}", quoted(scenario), presets.unwrap_or_default())
 }
 
 /// Runs all jobs, shows how far they are, and ends them early at Ctrl-C.
@@ -338,6 +364,25 @@ fn replay(own: &SimReplayOptions, ui: &Ui) -> Result<ExitCode, RunError> {
         Keeping::default(),
     )?;
     let mut plan = jobs[0].scenario.clone();
+    let (from, until, span) = (own.from.0, own.until.0, plan.span.0);
+    let seconds = |t: Duration| t.as_secs_f64();
+    if from >= until {
+        return Err(RunError::new(
+            format!("--from {} is not before --until {}", seconds(from), seconds(until)),
+            "give the earlier second to --from",
+        ));
+    }
+    let last = if until == ALL { from } else { until };
+    if from >= span || last > span {
+        return Err(RunError::new(
+            format!("second {} is past the end of the run", seconds(last)),
+            format!(
+                "it takes {} s: look before that, or --set span={}s",
+                seconds(span),
+                last.as_secs() + 1
+            ),
+        ));
+    }
     // Nothing is to be seen after that.
     plan.span.0 = plan.span.0.min(own.until.0 + Duration::from_secs(1));
     plan.measure_from.0 = plan.measure_from.0.min(plan.span.0 / 2);
@@ -366,6 +411,13 @@ fn replay(own: &SimReplayOptions, ui: &Ui) -> Result<ExitCode, RunError> {
         .map_err(|e| {
             RunError::new(e.to_string(), "docs/EXPERIMENTS.md tells what a scenario can say")
         })?;
+    if own.node >= outcome.nodes {
+        let last = outcome.nodes.saturating_sub(1);
+        return Err(RunError::new(
+            format!("there is no node {}: until then there were 0 to {last}", own.node),
+            "0 is the bootstrap server, then come the providers, then the viewers as they came",
+        ));
+    }
     ui.result(
         &format!("{} events, hash {:016x}\n", outcome.events, outcome.hash),
         &serde_json::json!({ "events": outcome.events, "event_hash": format!("{:016x}", outcome.hash) }),

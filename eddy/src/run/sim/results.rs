@@ -122,15 +122,15 @@ impl Results {
         self.cut_short = true;
     }
 
-    /// Shows the table of a scenario and takes it into the files. `true` if a
-    /// target was missed.
+    /// Shows the table of a scenario and takes it into the files, with the
+    /// `command` that makes the runs again. `true` if a target was missed.
     pub(super) fn add(
         &mut self,
         plan: &Scenario,
         presets: &[String],
         done: Vec<Done>,
         took: Duration,
-        changes: &[String],
+        command: &str,
         ui: &Ui,
     ) -> Result<bool, RunError> {
         self.cut_short |= done.iter().any(|d| d.outcome.cut_short);
@@ -141,7 +141,7 @@ impl Results {
             self.lines += &format!("{}\n", object(plan, done, &self.commit));
         }
         let pictures = self.draw(plan, presets, &done)?;
-        self.chapter(plan, presets, &done, took, changes, &pictures);
+        self.chapter(plan, presets, &done, took, command, &pictures);
         let missed = plan.targets.iter().any(|target| {
             let of = done.iter().filter(|d| d.job.preset == target.preset);
             presets.contains(&target.preset)
@@ -183,7 +183,7 @@ impl Results {
         presets: &[String],
         done: &[Done],
         took: Duration,
-        changes: &[String],
+        command: &str,
         pictures: &[String],
     ) {
         let seeds: std::collections::BTreeSet<u64> = done.iter().map(|d| d.job.seed).collect();
@@ -197,10 +197,8 @@ impl Results {
             text.push_str(&format!("**What it shows.** {}\n\n", plan.findings.trim()));
         }
         text.push_str(&format!("{}\n", table(plan, presets, done, false)));
-        let set: String = changes.iter().map(|c| format!(" --set {c}")).collect();
         text.push_str(&format!(
-            "`eddy sim run {} --seeds {first}..{last}{set}`: {events} events, {:.0} a CPU second, {} of CPU, {} in all{}.\n",
-            plan.id,
+            "`{command} --seeds {first}..{last}`: {events} events, {:.0} a CPU second, {} of CPU, {} in all{}.\n",
             events as f64 / cpu.max(1e-9),
             super::about(cpu),
             super::about(took.as_secs_f64()),

@@ -69,6 +69,7 @@ impl Legend {
             (MarkKind::Published, "published"),
             (MarkKind::Bound, "bound"),
             (MarkKind::Target, "target"),
+            (MarkKind::Moment, "something happens"),
         ];
         for (kind, name) in kinds {
             let straight = |at: &At| !matches!(at, At::Curve(_));

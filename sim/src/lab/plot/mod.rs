@@ -138,6 +138,8 @@ pub enum MarkKind {
     Bound,
     /// What is aimed at: thin and solid.
     Target,
+    /// When something happens: sparse dots.
+    Moment,
 }
 
 impl Axis {

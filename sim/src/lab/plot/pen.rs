@@ -73,6 +73,7 @@ impl Pen {
             MarkKind::Published => (2.2, Some((2.2, 3.4))),
             MarkKind::Bound => (1.6, Some((8.0, 5.0))),
             MarkKind::Target => (0.9, None),
+            MarkKind::Moment => (1.2, Some((1.2, 6.0))),
         };
         Self { color: INK, width, dash }
     }

@@ -36,8 +36,9 @@ const FIRST_PROVIDER: usize = 2;
 const SITES: usize = 490;
 /// Who serves nobody still talks: 128 kbit/s.
 const TALK: u64 = 16_000;
-/// B6 of more viewers takes longer than it is worth.
-const MOST_FOR_B6: usize = 100_000;
+/// The nearest of more viewers takes longer to find than it is worth: for B6 all
+/// are then equally far.
+const MANY: usize = 10_000;
 /// Bytes of a transport stream packet: a block that is altered there is altered
 /// within its payload.
 const ALTERED: usize = 188;
@@ -301,8 +302,15 @@ impl<'a> Run<'a> {
             let from = self.site(a.map_or(FIRST_PROVIDER - 1, |a| first + a - 1));
             rtt.rtt(from, self.site(first + b - 1)) / 2 + self.world.net.access
         };
-        let some = !live.is_empty() && live.len() <= MOST_FOR_B6 && plan.channel.count == 1;
-        let b6 = some.then(|| bounds::b6(plan.channel.block.0, self.rate, source, &live, way));
+        let block = plan.channel.block.0;
+        let b6 = match live.len() {
+            _ if plan.channel.count != 1 => None,
+            n if n <= MANY => bounds::b6(block, self.rate, source, &live, way),
+            _ => {
+                let ways: Duration = (1..MANY).map(|v| way(Some(v - 1), v)).sum();
+                bounds::b6_even(block, self.rate, source, &live, ways / (MANY as u32 - 1))
+            }
+        };
         // Who is near is found early: the middle one of all pairs is what to expect.
         let mut trips: Vec<Duration> =
             (0..live.len().min(SITES)).map(|v| way(Some(v), (v + 1) % live.len()) * 2).collect();
@@ -311,7 +319,7 @@ impl<'a> Run<'a> {
         let b8 = trips.get(trips.len() / 2).and_then(|median| {
             bounds::b8(*median, self.config.start_buffer, self.rate, slowest.max(source))
         });
-        (b6.flatten(), b8, resources)
+        (b6, b8, resources)
     }
 }
 

@@ -377,6 +377,7 @@ impl Run<'_> {
             }
         }
         let (hash, events, now) = (self.world.hash(), self.world.events(), self.world.now());
+        let nodes = self.world.nodes().count() as u32;
         let from = self.start + self.plan.measure_from.0;
         let (b6, b8, resources) = self.bounds;
         let sent = self.seen.providers.values().fold((0, 0), |sum, [before, now]| {
@@ -403,6 +404,7 @@ impl Run<'_> {
             hash,
             events,
             most,
+            nodes,
             cut_short,
         }
     }
