@@ -254,6 +254,9 @@ impl Links {
 
     /// A reader that has taken nothing for `stuck` says nothing about our uplink.
     pub(crate) fn pass_over_stuck(&mut self, now: Time, stuck: Duration) {
+        if self.uplink.flying == 0 {
+            return;
+        }
         for link in self.links.values_mut().filter(|l| l.flying) {
             if link.outbox.is_stuck(&self.waiting, now, stuck) {
                 self.uplink.note(link, false);

@@ -238,7 +238,7 @@ impl Node {
     /// Sends blocks that were pulled: a few whenever the uplink pauses, for what is
     /// pushed comes first. Who waits for longer asks somebody else.
     pub(super) fn answer_asked(&mut self) {
-        let Some(stream) = &mut self.stream else { return };
+        let Some(stream) = self.stream.as_mut().filter(|s| !s.asked.is_empty()) else { return };
         let limit = self.config.queue_limit.max(stream.channel.block()) * 4;
         while let Some((node, seq, at)) = stream.asked.front().copied() {
             let stale = self.now.since(at) > limit;
