@@ -71,8 +71,6 @@ pub(crate) struct Link {
     outbox: Outbox,
     ready: bool,
     reading: bool,
-    /// The transport holds something of ours, and its reader goes on.
-    flying: bool,
     /// The longest frame that the other end takes.
     pub(crate) max_frame: usize,
 }
@@ -94,36 +92,6 @@ pub(crate) struct Links {
     reading: VecDeque<(LinkId, bool)>,
     arena: Arena,
     bucket: Bucket,
-    uplink: Uplink,
-}
-
-/// Blocks that may be answered to pulls from one pause of the uplink to the next:
-/// many may be asked for in the same moment.
-const ANSWERS: usize = 8;
-
-/// Whether anything is under way.
-#[derive(Debug, Default)]
-struct Uplink {
-    /// Links for which the transport holds something.
-    flying: usize,
-    /// Pulled blocks answered since the last pause began.
-    answered: usize,
-}
-
-impl Uplink {
-    /// Takes note of whether the transport holds anything for a link by now.
-    fn note(&mut self, link: &mut Link, flying: bool) {
-        match (core::mem::replace(&mut link.flying, flying), flying) {
-            (false, true) => self.flying += 1,
-            (true, false) => {
-                self.flying -= 1;
-                if self.flying == 0 {
-                    self.answered = 0;
-                }
-            }
-            _ => {}
-        }
-    }
 }
 
 impl Links {
@@ -168,7 +136,6 @@ impl Links {
             outbox: Outbox::default(),
             ready: false,
             reading: true,
-            flying: false,
             max_frame: usize::MAX,
         };
         if !link.dialled {
@@ -188,7 +155,6 @@ impl Links {
                 same.remove();
             }
         }
-        self.uplink.note(&mut link, false);
         Some(link)
     }
 
@@ -238,37 +204,17 @@ impl Links {
     }
 
     /// The longest that anything waited on this link, or in its transport,
-    /// since this was last asked, and how long it has had no pause; `None` while
-    /// its reader has taken nothing for `stuck`.
+    /// since this was last asked; `None` while its reader has taken nothing for
+    /// `stuck`.
     pub(crate) fn take_delay(
         &mut self,
         now: Time,
         id: LinkId,
         stuck: Duration,
-    ) -> Option<(Duration, Duration)> {
+    ) -> Option<Duration> {
         let outbox = &mut self.links.get_mut(&id)?.outbox;
-        let (waiting, standing) = (&self.waiting, outbox.standing(now));
-        (!outbox.is_stuck(waiting, now, stuck))
-            .then(|| (outbox.take_slowest(waiting, now), standing))
-    }
-
-    /// A reader that has taken nothing for `stuck` says nothing about our uplink.
-    pub(crate) fn pass_over_stuck(&mut self, now: Time, stuck: Duration) {
-        if self.uplink.flying == 0 {
-            return;
-        }
-        for link in self.links.values_mut().filter(|l| l.flying) {
-            if link.outbox.is_stuck(&self.waiting, now, stuck) {
-                self.uplink.note(link, false);
-            }
-        }
-    }
-
-    /// Whether one more pulled block may be answered before the next pause.
-    pub(crate) fn may_answer(&mut self) -> bool {
-        let may = self.uplink.answered < ANSWERS;
-        self.uplink.answered += usize::from(may);
-        may
+        let waiting = &self.waiting;
+        (!outbox.is_stuck(waiting, now, stuck)).then(|| outbox.take_slowest(waiting, now))
     }
 
     /// Since when something waits on this link, or in its transport.
@@ -285,8 +231,6 @@ impl Links {
     pub(crate) fn flushed(&mut self, now: Time, id: LinkId, bytes: usize) {
         if let Some(link) = self.links.get_mut(&id) {
             link.outbox.flushed(&mut self.waiting, now, bytes);
-            let flying = link.outbox.is_flying();
-            self.uplink.note(link, flying);
             self.judge_reading(id);
             self.make_ready(id);
         }
@@ -376,7 +320,6 @@ impl Links {
             if let Some(link) = self.links.get_mut(&id) {
                 if link.outbox.has_credit(config.send_window) {
                     if let Some(head) = link.outbox.pop_control(&mut self.waiting, now) {
-                        self.uplink.note(link, true);
                         return Some(control(id, head, stats));
                     }
                     let open = matches!(link.role, Role::BlockOut(_) | Role::PastOut)
@@ -389,7 +332,6 @@ impl Links {
                         .flatten()
                     {
                         let body = block.frame().clone();
-                        self.uplink.note(link, true);
                         self.bucket.take(body.len());
                         stats.blocks_sent += 1;
                         stats.bytes_sent += body.len() as u64;

@@ -51,9 +51,6 @@ pub(super) struct Outbox {
     taken: Time,
     /// The longest that a `Send` took to be taken, since this was last asked.
     slowest: Duration,
-    /// Since when there has been no moment without a block here, or anything in the
-    /// transport.
-    busy: Option<Time>,
 }
 
 impl Outbox {
@@ -89,7 +86,6 @@ impl Outbox {
         let at = self.blocks.partition_point(|(b, _)| b.seq() < block.seq());
         if self.blocks.get(at).is_none_or(|(b, _)| b.seq() != block.seq()) {
             self.blocks.insert(at, (block, now));
-            self.busy.get_or_insert(now);
         }
         useless as u64
     }
@@ -108,24 +104,6 @@ impl Outbox {
     /// Takes back the blocks that are no longer wanted.
     pub(super) fn take_back(&mut self, unwanted: impl Fn(Seq) -> bool) {
         self.blocks.retain(|(block, _)| !unwanted(block.seq()));
-        self.rest();
-    }
-
-    /// How long there has always been something to send: a burst queues and is gone
-    /// again, what stands is more than fits.
-    pub(super) fn standing(&self, now: Time) -> Duration {
-        self.busy.map_or(Duration::ZERO, |since| now.since(since))
-    }
-
-    fn rest(&mut self) {
-        if self.in_flight == 0 && self.blocks.is_empty() {
-            self.busy = None;
-        }
-    }
-
-    /// Whether the transport holds something of ours.
-    pub(super) fn is_flying(&self) -> bool {
-        self.in_flight > 0
     }
 
     pub(super) fn pop_control(&mut self, waiting: &mut Waiting, now: Time) -> Option<Head> {
@@ -193,13 +171,11 @@ impl Outbox {
                 self.slowest = self.slowest.max(now.since(at));
             }
         }
-        self.rest();
     }
 
     fn fly(&mut self, waiting: &mut Waiting, now: Time, bytes: usize) {
         waiting.flying.push(&mut self.flying, (bytes, now));
         self.in_flight += bytes;
-        self.busy.get_or_insert(now);
     }
 
     /// Gives up what waits: the link is gone.

@@ -157,8 +157,6 @@ struct Stream {
     playout: Playout,
     feeds: Feeds,
     children: Children,
-    /// Blocks that were pulled from us: by whom, and when.
-    asked: VecDeque<(NodeId, Seq, Time)>,
     repair: Repair,
     pull: Pull,
     tree: Tree,
@@ -372,7 +370,6 @@ impl Node {
             playout: Playout::new(c),
             feeds: Feeds::new(self.now, channel.sub_streams(), Path::NONE),
             children: Children::new(channel.sub_streams(), c.initial_streams, whole),
-            asked: VecDeque::new(),
             repair: Repair::default(),
             pull: Pull::default(),
             tree: Tree::default(),
@@ -583,7 +580,6 @@ impl Machine for Node {
             Event::Flushed { link, bytes } => {
                 self.links.flushed(self.now, link, bytes);
                 self.past_flushed(link);
-                self.answer_asked();
             }
             Event::Closed { link } => self.on_closed(link),
             Event::Command { ticket, command } => self.on_command(ticket, command),

@@ -20,8 +20,6 @@ const STUCK: u32 = 8;
 const NOT_READING: Duration = Duration::from_millis(500);
 /// Tokens that one partner may hold.
 const MAX_TOKENS: usize = 4;
-/// Blocks that may be asked for and not answered, of all partners together.
-const MAX_ASKED: usize = 256;
 
 impl Node {
     pub(super) fn on_subscribe(&mut self, node: NodeId, subscribe: Subscribe) {
@@ -208,52 +206,32 @@ impl Node {
     }
 
     fn answer_pull(&mut self, node: NodeId, seqs: &[Seq]) {
-        let Some(link) = self.partners.get(node).and_then(|p| p.block_out) else { return };
-        let Some(stream) = &mut self.stream else { return };
+        let Some(p) = self.partners.get_mut(node) else { return };
+        let Some(link) = p.block_out else { return };
         // Behind a queue an answer comes too late: silence has it ask somebody
         // else, where more in the queue would starve the pushes.
         // Where all is pulled, the queue is made of such answers.
         let since = self.links.waiting_since(link);
-        let limit = self.config.queue_limit.max(stream.channel.block());
+        let block = self.stream.as_ref().map_or(Duration::ZERO, |s| s.channel.block());
+        let limit = self.config.queue_limit.max(block);
         let late = since.is_some_and(|t| self.now.since(t) > limit);
         let late = late && self.config.live != LiveStrategy::Pull;
-        if late || stream.children.is_behind() {
+        if late || self.stream.as_ref().is_some_and(|s| s.children.is_behind()) {
             return;
         }
-        let Some(buffer) = &stream.buffer else { return };
+        let Some(buffer) = self.stream.as_ref().and_then(|s| s.buffer.as_ref()) else { return };
         let mut denied: SmallVec<[Seq; 8]> = SmallVec::new();
         for &seq in seqs {
-            if !buffer.holds(seq) {
-                denied.push(seq);
-            } else if stream.asked.len() < MAX_ASKED {
-                stream.asked.push_back((node, seq, self.now));
+            match buffer.get(seq) {
+                Some(block) => {
+                    self.stats.blocks_dropped += self.links.push(self.now, link, block, Seq(0));
+                    p.sent += 1;
+                }
+                None => denied.push(seq),
             }
         }
         for part in denied.chunks(MAX_PULL) {
             self.tell(node, &Message::DontHave(SmallVec::from_slice(part)));
-        }
-        self.answer_asked();
-    }
-
-    /// Sends blocks that were pulled: a few whenever the uplink pauses, for what is
-    /// pushed comes first. Who waits for longer asks somebody else.
-    pub(super) fn answer_asked(&mut self) {
-        let Some(stream) = self.stream.as_mut().filter(|s| !s.asked.is_empty()) else { return };
-        let limit = self.config.queue_limit.max(stream.channel.block()) * 4;
-        while let Some((node, seq, at)) = stream.asked.front().copied() {
-            let stale = self.now.since(at) > limit;
-            if !stale && self.config.live != LiveStrategy::Pull && !self.links.may_answer() {
-                return;
-            }
-            stream.asked.pop_front();
-            let block = stream.buffer.as_ref().and_then(|b| b.get(seq)).filter(|_| !stale);
-            let p = self.partners.get_mut(node);
-            if let (Some(block), Some(p)) = (block, p)
-                && let Some(link) = p.block_out
-            {
-                self.stats.blocks_dropped += self.links.push(self.now, link, block, Seq(0));
-                p.sent += 1;
-            }
         }
     }
 
@@ -263,18 +241,11 @@ impl Node {
         let Some(stream) = &mut self.stream else { return };
         let limit = self.config.queue_limit.max(stream.channel.block());
         let stuck_after = NOT_READING.max(stream.pace.round);
-        // A round brings a block of each sub-stream: children of the same one wait
-        // for each other, and that queue is gone before the next.
-        let round = limit.max(stream.pace.round);
-        self.links.pass_over_stuck(self.now, stuck_after);
         let mut load = Load::default();
         let mut stuck: SmallVec<[NodeId; 8]> = SmallVec::new();
         for p in self.partners.iter_mut().filter(|p| stream.children.has_any(p.member.node)) {
             let Some(link) = p.block_out else { continue };
-            let Some((delay, standing)) = self.links.take_delay(self.now, link, stuck_after) else {
-                continue;
-            };
-            let delay = if standing > round { delay } else { Duration::ZERO };
+            let Some(delay) = self.links.take_delay(self.now, link, stuck_after) else { continue };
             load.active += 1;
             load.queued += usize::from(delay > limit);
             load.busy |= delay > limit / 3;
