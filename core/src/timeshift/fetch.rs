@@ -257,7 +257,10 @@ impl Fetch {
         let mut partners = (view.partners)(wanted.start, wanted.end);
         let known = !partners.is_empty() || !found.is_empty();
         let hopeful = |addr: &SocketAddr| is_peer(&addr) && untried(&addr) && fit(addr);
-        if looked && !partners.iter().chain(&found).any(hopeful) {
+        let urgent = left.is_none_or(|left| left < view.emergency);
+        let late =
+            urgent && now.since(part.wanted) >= GRACE && view.provider.is_some_and(|p| fit(&p));
+        if looked && !(known && late) && !partners.iter().chain(&found).any(hopeful) {
             // Nobody who is known to have it gives it: somebody may have it
             // without having said so, or the record of it is lost with its holders.
             partners.extend((view.others)());
@@ -289,7 +292,6 @@ impl Fetch {
             return asks.extend(vain);
         }
         let Some(provider) = view.provider else { return };
-        let urgent = left.is_none_or(|left| left < view.emergency);
         // Somebody may yet publish it, or have time again.
         let at_last = looked && (urgent || view.manner == Manner::Calm);
         let class = if !known && at_last && nobody {
