@@ -6,7 +6,6 @@ use crate::config::LiveStrategy;
 use crate::event::Fault;
 use crate::id::{LinkId, NodeId, SubStream};
 use crate::link::Role;
-use crate::live::feeds::Feed;
 use crate::membership::GOSSIP_SIZE;
 use crate::node::{Dial, Node, Timer};
 use crate::partnership::{Partner, Partnership};
@@ -251,10 +250,8 @@ impl Node {
         let Some(stream) = &mut self.stream else { return };
         let mut news = false;
         let p = self.partners.get(node);
-        // Without a parent there is no way, however the last one was lost.
-        let concerns = |f: &Feed| f.parent.is_none_or(|parent| parent == node);
-        for (sub, feed) in stream.feeds.iter_mut().filter(|(_, f)| concerns(f)) {
-            let path = feed.parent.and(p).map_or(Path::NONE, |p| {
+        for (sub, feed) in stream.feeds.iter_mut().filter(|(_, f)| f.parent == Some(node)) {
+            let path = p.map_or(Path::NONE, |p| {
                 p.map.as_ref().map_or(Path::NONE, |m| m.path(sub).extend(p.rtt()))
             });
             let path = if path.is_live() { path } else { Path::NONE };
