@@ -398,7 +398,7 @@ impl Node {
                 if let Some(old) = old {
                     self.tell(old, &Message::Unsubscribe(reply.sub));
                 }
-                self.refresh_paths(node);
+                self.refresh_paths();
             }
             Err(refused) => {
                 for member in &refused.referrals {

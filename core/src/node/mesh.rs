@@ -136,7 +136,6 @@ impl Node {
             Message::Pong(_) => {
                 if let Some(left) = p.ping.take() {
                     p.measured(self.now.since(left));
-                    self.refresh_paths(node);
                 }
             }
             Message::Gossip(members) => {
@@ -175,7 +174,7 @@ impl Node {
         p.member.provider |= map.paths.first().is_some_and(|path| path.hops == 0);
         p.map = Some(map);
         p.map_at = self.now;
-        self.refresh_paths(node);
+        self.refresh_paths();
         if self.source.is_some() {
             return;
         }
@@ -241,17 +240,16 @@ impl Node {
         }
     }
 
-    /// Our way to the provider is our parent's way and one hop: `node` may be a
-    /// parent whose way, or whose round trip, is another now.
-    pub(super) fn refresh_paths(&mut self, node: NodeId) {
+    /// Our way to the provider is our parent's way and one hop.
+    pub(super) fn refresh_paths(&mut self) {
         if self.source.is_some() {
             return;
         }
         let Some(stream) = &mut self.stream else { return };
         let mut news = false;
-        let p = self.partners.get(node);
-        for (sub, feed) in stream.feeds.iter_mut().filter(|(_, f)| f.parent == Some(node)) {
-            let path = p.map_or(Path::NONE, |p| {
+        for (sub, feed) in stream.feeds.iter_mut() {
+            let parent = feed.parent.and_then(|node| self.partners.get(node));
+            let path = parent.map_or(Path::NONE, |p| {
                 p.map.as_ref().map_or(Path::NONE, |m| m.path(sub).extend(p.rtt()))
             });
             let path = if path.is_live() { path } else { Path::NONE };
