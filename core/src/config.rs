@@ -158,7 +158,8 @@ pub struct Config {
     pub initial_streams: u8,
     /// Most upload, in bytes per second; `None` for no cap.
     pub max_upload: Option<u64>,
-    /// Blocks queued longer than this (or D, if that is longer) halve the budget.
+    /// Blocks queued longer than this (or D, if that is longer), and for more than a
+    /// burst, halve the budget.
     pub queue_limit: Duration,
 
     // The past.

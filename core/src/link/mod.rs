@@ -1,7 +1,9 @@
 //! Connections: what each is for, how far its handshake got, what waits to be
 //! sent on it. The core owns the queues; the driver gives credit back.
 
+mod bucket;
 mod outbox;
+mod uplink;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -16,12 +18,13 @@ use crate::event::{Action, Head};
 use crate::id::{LinkId, NodeId, Seq, SubStream};
 use crate::stats::Stats;
 use crate::stream::block::Block;
-use crate::time::{Time, micros};
+use crate::time::Time;
 use crate::timeshift::Errand;
 use crate::wire::emit;
 use crate::wire::frame::{Arena, FrameError, Framer, Incoming};
 use crate::wire::message::{Message, Purpose};
 
+use bucket::Bucket;
 use outbox::{Outbox, Waiting};
 
 /// What a connection is, as far as its handshake has told.
@@ -73,6 +76,13 @@ pub(crate) struct Link {
     reading: bool,
     /// The longest frame that the other end takes.
     pub(crate) max_frame: usize,
+}
+
+impl Link {
+    /// Whether a block is no longer than the other end takes.
+    fn takes(&self, block: &Block) -> bool {
+        block.frame().len() <= self.max_frame
+    }
 }
 
 /// Every connection of a node.
@@ -182,15 +192,23 @@ impl Links {
         }
     }
 
+    /// Whether a block may be sent on a link.
+    pub(crate) fn takes(&self, id: LinkId, block: &Block) -> bool {
+        self.links.get(&id).is_some_and(|link| link.takes(block))
+    }
+
     /// Queues a block; `useful` is the oldest block that the child can still use.
     /// Returns how many blocks are dropped that it can use no more, this one
     /// among them if it is longer than the child takes.
     pub(crate) fn push(&mut self, now: Time, id: LinkId, block: &Block, useful: Seq) -> u64 {
         let Some(link) = self.links.get_mut(&id) else { return 0 };
-        if block.frame().len() > link.max_frame {
+        if !link.takes(block) {
             return 1;
         }
         let dropped = link.outbox.push_block(now, block.clone(), useful);
+        if matches!(link.role, Role::BlockOut(_)) {
+            link.outbox.begin(&mut self.waiting, now);
+        }
         self.make_ready(id);
         dropped
     }
@@ -199,22 +217,41 @@ impl Links {
     /// wants from us.
     pub(crate) fn take_back(&mut self, id: LinkId, sub: SubStream, sub_streams: u8) {
         if let Some(link) = self.links.get_mut(&id) {
-            link.outbox.take_back(|seq| seq.sub_stream(sub_streams) == sub);
+            link.outbox.take_back(&mut self.waiting, |seq| seq.sub_stream(sub_streams) == sub);
         }
     }
 
     /// The longest that anything waited on this link, or in its transport,
-    /// since this was last asked; `None` while its reader has taken nothing for
-    /// `stuck`.
+    /// since this was last asked, and how long it has had no pause; `None` while
+    /// its reader has taken nothing for `stuck`.
     pub(crate) fn take_delay(
         &mut self,
         now: Time,
         id: LinkId,
         stuck: Duration,
-    ) -> Option<Duration> {
+    ) -> Option<(Duration, Duration)> {
         let outbox = &mut self.links.get_mut(&id)?.outbox;
-        let waiting = &self.waiting;
-        (!outbox.is_stuck(waiting, now, stuck)).then(|| outbox.take_slowest(waiting, now))
+        let (waiting, standing) = (&self.waiting, outbox.standing(now));
+        (!outbox.is_stuck(waiting, now, stuck))
+            .then(|| (outbox.take_slowest(waiting, now), standing))
+    }
+
+    /// Readers that let things wait for longer than `limit` keep no uplink busy.
+    pub(crate) fn pass_over(&mut self, now: Time, limit: Duration) {
+        for link in self.links.values_mut() {
+            link.outbox.pass_over(&mut self.waiting, now, limit);
+        }
+    }
+
+    /// Whether a pulled block may be sent now: a few whenever the uplink pauses, and
+    /// one each `limit` while it does not.
+    pub(crate) fn may_answer(&self, now: Time, limit: Duration) -> bool {
+        self.waiting.uplink.may_answer(now, limit)
+    }
+
+    /// A pulled block was sent.
+    pub(crate) fn answered(&mut self, now: Time) {
+        self.waiting.uplink.answered(now);
     }
 
     /// Since when something waits on this link, or in its transport.
@@ -225,6 +262,11 @@ impl Links {
     /// Bytes of blocks that wait on a link.
     pub(crate) fn queued(&self, id: LinkId) -> usize {
         self.links.get(&id).map_or(usize::MAX, |l| l.outbox.block_bytes())
+    }
+
+    /// Blocks that wait on a link.
+    pub(crate) fn waiting(&self, id: LinkId) -> usize {
+        self.links.get(&id).map_or(0, |l| l.outbox.blocks_waiting())
     }
 
     /// Credit comes back.
@@ -320,6 +362,9 @@ impl Links {
             if let Some(link) = self.links.get_mut(&id) {
                 if link.outbox.has_credit(config.send_window) {
                     if let Some(head) = link.outbox.pop_control(&mut self.waiting, now) {
+                        if link.role != Role::PastOut {
+                            link.outbox.begin(&mut self.waiting, now);
+                        }
                         return Some(control(id, head, stats));
                     }
                     let open = matches!(link.role, Role::BlockOut(_) | Role::PastOut)
@@ -385,55 +430,6 @@ fn control(link: LinkId, head: Head, stats: &mut Stats) -> Action {
     Action::Send { link, head, body: Bytes::new() }
 }
 
-/// The user's cap on upload: a token bucket of a tenth of a second, which may
-/// go into debt by one block so that a block larger than that still goes out.
-#[derive(Debug, Default)]
-struct Bucket {
-    rate: Option<u64>,
-    level: i64,
-    at: Time,
-}
-
-impl Bucket {
-    fn new(rate: Option<u64>, now: Time) -> Self {
-        Self { rate, level: 0, at: now }
-    }
-
-    fn level_at(&self, now: Time, rate: u64) -> i64 {
-        let refill = u128::from(rate) * u128::from(micros(now.since(self.at))) / 1_000_000;
-        let full = i64::try_from(rate / 10).unwrap_or(i64::MAX).max(1);
-        self.level.saturating_add(i64::try_from(refill).unwrap_or(i64::MAX)).min(full)
-    }
-
-    fn would_open(&self, now: Time) -> bool {
-        self.rate.is_none_or(|rate| self.level_at(now, rate) > 0)
-    }
-
-    fn is_open(&mut self, now: Time) -> bool {
-        if let Some(rate) = self.rate {
-            let level = self.level_at(now, rate);
-            // A refill below one byte must not be rounded away.
-            if level != self.level {
-                self.level = level;
-                self.at = now;
-            }
-        }
-        self.would_open(now)
-    }
-
-    fn take(&mut self, bytes: usize) {
-        if self.rate.is_some() {
-            self.level = self.level.saturating_sub_unsigned(bytes as u64);
-        }
-    }
-
-    fn opens_at(&self, now: Time) -> Time {
-        let Some(rate) = self.rate else { return now };
-        let missing = (1 - self.level_at(now, rate)).max(0).unsigned_abs();
-        now + Duration::from_micros(missing * 1_000_000 / rate.max(1) + 1)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -466,6 +462,48 @@ mod tests {
                 _ => None,
             })
             .collect()
+    }
+
+    #[test]
+    fn a_pause_is_seen_however_it_comes() {
+        let limit = Duration::from_millis(100);
+        let busy = || {
+            let mut l = links(None);
+            for id in [A, B] {
+                l.push(Time::ZERO, id, &block(0, 100), Seq(0));
+            }
+            drain(&mut l, Time::ZERO);
+            while l.may_answer(Time::ZERO, limit) {
+                l.answered(Time::ZERO);
+            }
+            l.flushed(Time::ZERO, A, usize::MAX);
+            assert!(!l.may_answer(Time::ZERO, limit), "B is not done");
+            l
+        };
+        let late = Time::ZERO + limit;
+        for end in [
+            (|l| l.flushed(Time::ZERO, B, usize::MAX)) as fn(&mut Links),
+            |l| drop(l.remove(B)),
+            // A slow reader, also once it has caught up.
+            |l| l.pass_over(Time::ZERO + Duration::from_millis(2), Duration::from_millis(1)),
+            |l| {
+                l.pass_over(Time::ZERO + Duration::from_millis(2), Duration::from_millis(1));
+                l.answered(Time::ZERO);
+                l.answered(Time::ZERO);
+                l.flushed(Time::ZERO, B, usize::MAX);
+            },
+        ] {
+            let mut l = busy();
+            end(&mut l);
+            assert!(l.may_answer(late, limit));
+            assert_eq!(l.waiting.uplink, uplink::Uplink::default());
+        }
+        let mut l = busy();
+        l.pass_over(Time::ZERO + Duration::from_millis(2), Duration::from_millis(1));
+        l.pass_over(Time::ZERO, limit);
+        l.answered(late);
+        l.answered(late);
+        assert!(!l.may_answer(late, limit), "a reader that keeps up counts again");
     }
 
     #[test]

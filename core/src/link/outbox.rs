@@ -7,6 +7,7 @@ use core::time::Duration;
 use crate::chain::{Chain, Chains};
 use crate::event::Head;
 use crate::id::Seq;
+use crate::link::uplink::Uplink;
 use crate::stream::block::Block;
 use crate::time::Time;
 
@@ -24,6 +25,7 @@ pub(super) struct Waiting {
     control: Chains<Head>,
     /// Bytes left of what was handed over, and when that was.
     flying: Chains<(usize, Time)>,
+    pub(super) uplink: Uplink,
 }
 
 /// Room for so many waiting messages, and for so many that fly, is kept.
@@ -51,6 +53,11 @@ pub(super) struct Outbox {
     taken: Time,
     /// The longest that a `Send` took to be taken, since this was last asked.
     slowest: Duration,
+    /// Since when there has been no moment without something here or in the
+    /// transport; not of the past.
+    busy: Option<Time>,
+    /// The reader has fallen behind since then, which says nothing about our uplink.
+    slow: bool,
 }
 
 impl Outbox {
@@ -90,6 +97,43 @@ impl Outbox {
         useless as u64
     }
 
+    /// What waits here, or was handed over, keeps the uplink busy.
+    pub(super) fn begin(&mut self, waiting: &mut Waiting, now: Time) {
+        if self.busy.is_none() && (self.in_flight > 0 || !self.blocks.is_empty()) {
+            self.busy = Some(now);
+            waiting.uplink.began();
+        }
+    }
+
+    fn rest(&mut self, waiting: &mut Waiting) {
+        if self.in_flight == 0 && self.blocks.is_empty() && self.busy.take().is_some() {
+            if core::mem::take(&mut self.slow) {
+                waiting.uplink.look();
+            } else {
+                waiting.uplink.ended();
+            }
+        }
+    }
+
+    /// A reader that lets things wait for longer than `limit` keeps no uplink busy,
+    /// until it has caught up.
+    pub(super) fn pass_over(&mut self, waiting: &mut Waiting, now: Time, limit: Duration) {
+        let late = self.waiting_since(waiting).is_some_and(|since| now.since(since) > limit);
+        if self.busy.is_some() && late != core::mem::replace(&mut self.slow, late) {
+            if late {
+                waiting.uplink.ended();
+            } else {
+                waiting.uplink.began();
+            }
+        }
+    }
+
+    /// How long there has always been something to send: a burst queues and is gone
+    /// again, what stands is more than fits.
+    pub(super) fn standing(&self, now: Time) -> Duration {
+        self.busy.map_or(Duration::ZERO, |since| now.since(since))
+    }
+
     /// A frame may overshoot the window, so that one larger than it can go at all.
     pub(super) fn has_credit(&self, window: usize) -> bool {
         self.in_flight < window
@@ -102,8 +146,9 @@ impl Outbox {
     }
 
     /// Takes back the blocks that are no longer wanted.
-    pub(super) fn take_back(&mut self, unwanted: impl Fn(Seq) -> bool) {
+    pub(super) fn take_back(&mut self, waiting: &mut Waiting, unwanted: impl Fn(Seq) -> bool) {
         self.blocks.retain(|(block, _)| !unwanted(block.seq()));
+        self.rest(waiting);
     }
 
     pub(super) fn pop_control(&mut self, waiting: &mut Waiting, now: Time) -> Option<Head> {
@@ -120,7 +165,10 @@ impl Outbox {
         dropped: &mut u64,
     ) -> Option<Block> {
         loop {
-            let (block, _) = self.blocks.pop_front()?;
+            let Some((block, _)) = self.blocks.pop_front() else {
+                self.rest(waiting);
+                return None;
+            };
             if block.seq() >= self.useful {
                 self.fly(waiting, now, block.frame().len());
                 return Some(block);
@@ -131,6 +179,10 @@ impl Outbox {
 
     pub(super) fn block_bytes(&self) -> usize {
         self.blocks.iter().map(|(block, _)| block.frame().len()).sum()
+    }
+
+    pub(super) fn blocks_waiting(&self) -> usize {
+        self.blocks.len()
     }
 
     pub(super) fn has_blocks(&self) -> bool {
@@ -171,6 +223,7 @@ impl Outbox {
                 self.slowest = self.slowest.max(now.since(at));
             }
         }
+        self.rest(waiting);
     }
 
     fn fly(&mut self, waiting: &mut Waiting, now: Time, bytes: usize) {
@@ -182,6 +235,9 @@ impl Outbox {
     pub(super) fn clear(&mut self, waiting: &mut Waiting) {
         waiting.control.clear(&mut self.control);
         waiting.flying.clear(&mut self.flying);
+        self.blocks.clear();
+        self.in_flight = 0;
+        self.rest(waiting);
     }
 }
 

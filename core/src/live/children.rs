@@ -2,9 +2,10 @@
 //!
 //! Admission is by an upload budget in sub-stream subscriptions. It starts at
 //! a whole stream (three at the provider), grows while somebody was refused
-//! and nothing queues, and is halved when blocks queue too long; then the last
-//! to come are sent elsewhere until nothing queues any more. A cap of the
-//! user's bounds it. Overload refers, it never storms.
+//! and nothing queues, by half at first and by one once it was too much, and is
+//! halved when blocks queue too long; then the last to come are sent elsewhere
+//! until nothing queues any more. A cap of the user's bounds it. Overload refers,
+//! it never storms.
 
 use smallvec::SmallVec;
 
@@ -26,9 +27,9 @@ pub(crate) struct Child {
 pub(crate) struct Load {
     /// Children that take what they are sent.
     pub(crate) active: usize,
-    /// Of these, those for whom something has waited too long.
+    /// Of these, those for whom something has waited too long, and always does.
     pub(crate) queued: usize,
-    /// Something has waited for a good part of too long.
+    /// For some of these something has waited for a good part of too long.
     pub(crate) busy: bool,
 }
 
@@ -153,7 +154,7 @@ impl Children {
             self.budget = (self.budget.min(self.len()) / 2).max(floor);
             self.seasoned = true;
         } else if self.refused && !busy {
-            self.budget += (self.budget / if self.seasoned { 8 } else { 2 }).max(1);
+            self.budget += if self.seasoned { self.unit } else { (self.budget / 2).max(1) };
         }
         self.refused = false;
         if let Some(cap) = cap {
@@ -241,7 +242,7 @@ mod tests {
         assert!(big.admit(SubStream(0), child(99)).is_err());
         assert_eq!(big.review(load(40, 0), None), 0);
         assert!(!big.is_behind());
-        assert_eq!(big.budget(), 22, "once burnt, it grows by an eighth");
+        assert_eq!(big.budget(), 21, "once burnt, it grows by one");
         assert_eq!(big.review(load(40, 0), Some(12)), 0);
         assert_eq!(big.budget(), 12, "the user's cap");
     }

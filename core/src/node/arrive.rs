@@ -1,5 +1,5 @@
 //! What comes in: blocks, from their link to the buffer, the children and the
-//! player.
+//! player; and what becomes of who breaks the protocol.
 
 use core::time::Duration;
 
@@ -17,6 +17,27 @@ use crate::time::{Time, micros, signed_micros};
 const FUTURE: Duration = Duration::from_secs(5);
 
 impl Node {
+    /// A peer broke the protocol: it loses the link, and us with it.
+    pub(super) fn fault(&mut self, link: LinkId, fault: Fault) {
+        let Some(l) = self.links.get(link) else { return };
+        let (role, remote) = (l.role, l.remote);
+        let node = match role {
+            Role::Control(node) | Role::BlockIn(node) | Role::BlockOut(node) => Some(node),
+            _ => None,
+        };
+        self.stats.faults += 1;
+        self.notify(Notice::Fault { node, remote, fault });
+        // Slowness and refusals are no crime; lies and forgery are.
+        if let Some(node) = node {
+            if matches!(fault, Fault::Forged | Fault::Lied | Fault::Garbage | Fault::Oversized) {
+                self.members.ban(node);
+            }
+            self.drop_partner(node);
+        }
+        self.close(link, false);
+        self.on_link_gone(link, role);
+    }
+
     pub(super) fn on_block(&mut self, link: LinkId, block: Block) {
         let node = match self.links.get(link).map(|l| l.role) {
             Some(Role::BlockIn(node)) => node,

@@ -83,6 +83,7 @@ impl Node {
         }
         if let Some(stream) = &mut self.stream {
             stream.children.remove_all(node);
+            stream.pulling.retain(|n| *n != node);
             stream.repair.gone(self.now, node);
             if stream.feeds.orphan(node) {
                 self.news();

@@ -157,6 +157,8 @@ struct Stream {
     playout: Playout,
     feeds: Feeds,
     children: Children,
+    /// Partners who wait for blocks that they pulled, by turns.
+    pulling: VecDeque<NodeId>,
     repair: Repair,
     pull: Pull,
     tree: Tree,
@@ -370,6 +372,7 @@ impl Node {
             playout: Playout::new(c),
             feeds: Feeds::new(self.now, channel.sub_streams(), Path::NONE),
             children: Children::new(channel.sub_streams(), c.initial_streams, whole),
+            pulling: VecDeque::new(),
             repair: Repair::default(),
             pull: Pull::default(),
             tree: Tree::default(),
@@ -538,27 +541,6 @@ impl Node {
         }
         self.links.close(self.now, link, flush, &mut self.stats, &mut self.actions);
     }
-
-    /// A peer broke the protocol: it loses the link, and us with it.
-    fn fault(&mut self, link: LinkId, fault: Fault) {
-        let Some(l) = self.links.get(link) else { return };
-        let (role, remote) = (l.role, l.remote);
-        let node = match role {
-            Role::Control(node) | Role::BlockIn(node) | Role::BlockOut(node) => Some(node),
-            _ => None,
-        };
-        self.stats.faults += 1;
-        self.notify(Notice::Fault { node, remote, fault });
-        // Slowness and refusals are no crime; lies and forgery are.
-        if let Some(node) = node {
-            if matches!(fault, Fault::Forged | Fault::Lied | Fault::Garbage | Fault::Oversized) {
-                self.members.ban(node);
-            }
-            self.drop_partner(node);
-        }
-        self.close(link, false);
-        self.on_link_gone(link, role);
-    }
 }
 
 /// How often the upload budget is looked back on.
@@ -593,6 +575,7 @@ impl Machine for Node {
         while let Some(timer) = self.timers.pop_due(self.now) {
             self.on_timer(timer);
         }
+        self.answer_pulls();
         self.keep();
     }
 

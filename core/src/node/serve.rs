@@ -8,9 +8,10 @@ use crate::config::LiveStrategy;
 use crate::id::{NodeId, Seq, SubStream};
 use crate::live::children::{Child, Load};
 use crate::node::{Dial, Node, REVIEW, Timer};
+use crate::partnership::MAX_ASKED;
 use crate::stream::block::Block;
 use crate::time::micros;
-use crate::wire::message::{MAX_PULL, Message, Reason, Refused, Subscribe, SubscribeReply, Token};
+use crate::wire::message::{Message, Reason, Refused, Subscribe, SubscribeReply, Token};
 
 /// A child whose blocks have queued in so many reviews in a row, two seconds,
 /// gets more than fits.
@@ -18,6 +19,8 @@ const STUCK: u32 = 8;
 /// A reader that takes nothing for this long, or S·D if that is longer, has
 /// stopped; one behind a busy uplink gets its turn sooner.
 const NOT_READING: Duration = Duration::from_millis(500);
+/// A queue that stands for longer is no burst, however long a round is.
+const LONGEST_BURST: Duration = Duration::from_millis(500);
 /// Tokens that one partner may hold.
 const MAX_TOKENS: usize = 4;
 
@@ -130,7 +133,8 @@ impl Node {
         }
     }
 
-    /// A block link to a child stands: push what it subscribed to and asked for.
+    /// A block link to a child stands: push what it subscribed to, and send what it
+    /// asked for.
     pub(super) fn serve_all(&mut self, node: NodeId) {
         let Some(stream) = &self.stream else { return };
         let wanted: SmallVec<[(SubStream, Child); 8]> =
@@ -140,11 +144,7 @@ impl Node {
             let window = u32::try_from(child.window).unwrap_or(u32::MAX);
             self.push_held(node, sub, child.from, block * window);
         }
-        let waiting = match self.partners.get_mut(node) {
-            Some(p) => core::mem::take(&mut p.waiting),
-            None => return,
-        };
-        self.answer_pull(node, &waiting);
+        self.wait_in_turn(node);
     }
 
     /// Pushes what is held of a sub-stream from a block on.
@@ -184,68 +184,111 @@ impl Node {
         }
     }
 
+    /// Notes which blocks a partner wants, and denies those that are not here. What
+    /// is too much to remember it asks others for, when no answer comes.
     pub(super) fn on_pull(&mut self, node: NodeId, seqs: &[Seq]) {
+        let now = self.now;
+        let patience = self.pull_patience();
         let Some(p) = self.partners.get_mut(node) else { return };
-        if p.block_out.is_some() {
-            return self.answer_pull(node, seqs);
-        }
+        p.asked.retain(|(_, at)| now.since(*at) <= patience);
+        let buffer = self.stream.as_ref().and_then(|s| s.buffer.as_ref());
         let mut denied = SmallVec::new();
         for &seq in seqs {
-            let held = self.stream.as_ref().and_then(|s| s.buffer.as_ref()?.get(seq)).is_some();
-            if !held || !p.wait_for(seq) {
+            if buffer.is_none_or(|b| !b.holds(seq)) {
                 denied.push(seq);
+            } else {
+                p.ask(now, seq);
             }
         }
-        let any = denied.len() < seqs.len();
+        let (any, open) = (denied.len() < seqs.len(), p.block_out.is_some());
         if !denied.is_empty() {
             self.tell(node, &Message::DontHave(denied));
         }
-        if any {
+        if any && open {
+            self.wait_in_turn(node);
+        } else if any {
             self.offer_token_once(node);
         }
     }
 
-    fn answer_pull(&mut self, node: NodeId, seqs: &[Seq]) {
-        let Some(p) = self.partners.get_mut(node) else { return };
-        let Some(link) = p.block_out else { return };
-        // Behind a queue an answer comes too late: silence has it ask somebody
-        // else, where more in the queue would starve the pushes.
-        // Where all is pulled, the queue is made of such answers.
-        let since = self.links.waiting_since(link);
+    /// How long who pulled a block may wait for it: somebody else was asked then.
+    /// Where nothing is pushed all wait, and nobody asks again so soon.
+    fn pull_patience(&self) -> Duration {
+        match self.config.live {
+            LiveStrategy::Pull => self.config.request_timeout,
+            _ => self.queue_limit() * 4,
+        }
+    }
+
+    /// What may wait for this long is no overload: a block takes its time.
+    fn queue_limit(&self) -> Duration {
         let block = self.stream.as_ref().map_or(Duration::ZERO, |s| s.channel.block());
-        let limit = self.config.queue_limit.max(block);
-        let late = since.is_some_and(|t| self.now.since(t) > limit);
-        let late = late && self.config.live != LiveStrategy::Pull;
-        if late || self.stream.as_ref().is_some_and(|s| s.children.is_behind()) {
-            return;
+        self.config.queue_limit.max(block)
+    }
+
+    fn wait_in_turn(&mut self, node: NodeId) {
+        let asked = self.partners.get(node).is_some_and(|p| !p.asked.is_empty());
+        if let Some(stream) = self.stream.as_mut().filter(|_| asked)
+            && !stream.pulling.contains(&node)
+        {
+            stream.pulling.push_back(node);
         }
-        let Some(buffer) = self.stream.as_ref().and_then(|s| s.buffer.as_ref()) else { return };
-        let mut denied: SmallVec<[Seq; 8]> = SmallVec::new();
-        for &seq in seqs {
-            match buffer.get(seq) {
-                Some(block) => {
-                    self.stats.blocks_dropped += self.links.push(self.now, link, block, Seq(0));
-                    p.sent += 1;
-                }
-                None => denied.push(seq),
+    }
+
+    /// Sends blocks that were pulled, a few whenever the uplink pauses: what is
+    /// pushed comes first. Where all is pulled there is nothing else to wait for.
+    pub(super) fn answer_pulls(&mut self) {
+        let all_pulled = self.config.live == LiveStrategy::Pull;
+        let (limit, patience) = (self.queue_limit(), self.pull_patience());
+        let Some(stream) = &mut self.stream else { return };
+        while let Some(&node) = stream.pulling.front() {
+            let may = || !stream.children.is_behind() && self.links.may_answer(self.now, patience);
+            if !all_pulled && !may() {
+                return;
             }
-        }
-        for part in denied.chunks(MAX_PULL) {
-            self.tell(node, &Message::DontHave(SmallVec::from_slice(part)));
+            stream.pulling.pop_front();
+            let Some(p) = self.partners.get_mut(node) else { continue };
+            let Some(link) = p.block_out else { continue };
+            // Behind a queue an answer comes too late; where all is pulled the queue
+            // is made of answers, and a reader that has stopped costs no more of them.
+            let late = if all_pulled {
+                self.links.waiting(link) >= MAX_ASKED
+            } else {
+                self.links.waiting_since(link).is_some_and(|t| self.now.since(t) > limit)
+            };
+            while let Some((seq, at)) = p.asked.pop_front() {
+                let block = stream.buffer.as_ref().and_then(|b| b.get(seq));
+                let fits = |b: &&Block| self.links.takes(link, b);
+                let wanted = !late && self.now.since(at) <= patience;
+                let Some(block) = block.filter(|_| wanted).filter(fits) else { continue };
+                self.stats.blocks_dropped += self.links.push(self.now, link, block, Seq(0));
+                self.links.answered(self.now);
+                p.sent += 1;
+                break;
+            }
+            if !p.asked.is_empty() {
+                stream.pulling.push_back(node);
+            }
         }
     }
 
     /// Looks back on how the children were served, and sets the budget.
     pub(super) fn review(&mut self) {
         self.arm(Timer::Review, self.now + REVIEW);
+        let limit = self.queue_limit();
         let Some(stream) = &mut self.stream else { return };
-        let limit = self.config.queue_limit.max(stream.channel.block());
         let stuck_after = NOT_READING.max(stream.pace.round);
+        // A round brings a block of each sub-stream: children of the same one wait
+        // for each other, and that queue is gone before the next.
+        let burst = limit.max(stream.pace.round.min(LONGEST_BURST));
         let mut load = Load::default();
         let mut stuck: SmallVec<[NodeId; 8]> = SmallVec::new();
         for p in self.partners.iter_mut().filter(|p| stream.children.has_any(p.member.node)) {
             let Some(link) = p.block_out else { continue };
-            let Some(delay) = self.links.take_delay(self.now, link, stuck_after) else { continue };
+            let Some((delay, standing)) = self.links.take_delay(self.now, link, stuck_after) else {
+                continue;
+            };
+            let delay = if standing > burst { delay } else { Duration::ZERO };
             load.active += 1;
             load.queued += usize::from(delay > limit);
             load.busy |= delay > limit / 3;
@@ -265,6 +308,10 @@ impl Node {
             (bytes > 0).then(|| usize::try_from(cap / bytes).unwrap_or(usize::MAX))
         });
         let shed = stream.children.review(load, cap);
+        // Where most are late it is the uplink, which then never pauses.
+        if load.queued * 2 <= load.active {
+            self.links.pass_over(self.now, burst);
+        }
         for _ in 0..shed {
             let Some((node, sub)) = self.stream.as_mut().and_then(|s| s.children.shed()) else {
                 return;

@@ -3,8 +3,7 @@
 //! parents and children are a subset of partners).
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
+use alloc::collections::{BTreeMap, VecDeque};
 use core::time::Duration;
 
 use smallvec::SmallVec;
@@ -17,8 +16,8 @@ use crate::wire::message::{Member, Token};
 
 /// Round trip assumed of a partner that was not measured yet.
 const UNKNOWN_RTT: Duration = Duration::from_millis(100);
-/// Blocks that a partner may be asked for while its block link is not open.
-const MAX_WAITING: usize = 256;
+/// Blocks that a partner may have asked us for and not got.
+pub(crate) const MAX_ASKED: usize = 256;
 /// Advertised blocks that a partner may deny to have before it counts as lying.
 const MAX_LIES: u32 = 16;
 
@@ -53,8 +52,8 @@ pub(crate) struct Partner {
     pub(crate) offered_at: Time,
     /// The token with which it is to dial us back and push.
     pub(crate) dial_back: Option<Token>,
-    /// Blocks that it asked for while no block link was open.
-    pub(crate) waiting: Vec<Seq>,
+    /// Blocks that it asked for and has not got yet, and when.
+    pub(crate) asked: VecDeque<(Seq, Time)>,
 
     /// It is not asked to be a parent before this.
     pub(crate) not_before: Time,
@@ -87,7 +86,7 @@ impl Partner {
             offered: SmallVec::new(),
             offered_at: Time::ZERO,
             dial_back: None,
-            waiting: Vec::new(),
+            asked: VecDeque::new(),
             not_before: now,
             behind: 0,
             refused: 0,
@@ -107,12 +106,16 @@ impl Partner {
         self.rtt = Some(self.rtt.map_or(sample, |rtt| (rtt * 7 + sample) / 8));
     }
 
-    /// Asked for a block while no link is open: it is sent once one is.
-    /// Returns `false` if too many wait.
-    pub(crate) fn wait_for(&mut self, seq: Seq) -> bool {
-        let room = self.waiting.len() < MAX_WAITING;
-        if room && !self.waiting.contains(&seq) {
-            self.waiting.push(seq);
+    /// It asked for a block: that is sent once a link is open, and the uplink
+    /// pauses. Returns `false` if too many wait.
+    pub(crate) fn ask(&mut self, now: Time, seq: Seq) -> bool {
+        if let Some((_, at)) = self.asked.iter_mut().find(|(asked, _)| *asked == seq) {
+            *at = now;
+            return true;
+        }
+        let room = self.asked.len() < MAX_ASKED;
+        if room {
+            self.asked.push_back((seq, now));
         }
         room
     }
@@ -266,9 +269,9 @@ mod tests {
     #[test]
     fn what_a_partner_makes_us_remember_is_bounded() {
         let mut p = partner(1, Time::ZERO);
-        let taken = (0..10_000).filter(|n| p.wait_for(Seq(*n))).count();
-        assert_eq!(taken, MAX_WAITING);
-        assert_eq!(p.waiting.len(), MAX_WAITING);
+        let taken = (0..10_000).filter(|n| p.ask(Time::ZERO, Seq(*n))).count();
+        assert_eq!(taken, MAX_ASKED);
+        assert_eq!(p.asked.len(), MAX_ASKED);
         assert_eq!((0..100).filter(|_| p.lied()).count(), 100 - MAX_LIES as usize);
     }
 }

@@ -1,15 +1,16 @@
 //! Strangers: they say nonsense, nothing, too much, or do not listen.
 
+use allocation_counter::measure;
 use bytes::Bytes;
-use eddy_core::config::Config;
+use eddy_core::config::{Config, LiveStrategy};
 use eddy_core::wire::message::{Message, Purpose, Reason, Subscribe};
-use eddy_core::{Action, DialId, Event, Fault, LinkId, Machine, SubStream};
+use eddy_core::{Action, DialId, Event, Fault, LinkId, Machine, SubStream, Time};
 use eddy_sim::NodeIx;
 use eddy_sim::hand::cast::{FIRST_VIEWER, PROVIDER, SERVER, channel};
 use eddy_sim::hand::words::{Ears, frame, hello, message};
 
 use super::common::swarm::Swarm;
-use super::common::{Log, addr, closed, sender, starter};
+use super::common::{Log, addr, closed, net, sender, starter};
 use super::{FIRST_ATTACKER, LIVE, secs, six};
 
 /// Has each node of the channel called by a stranger who says this, and
@@ -141,9 +142,9 @@ fn a_peer_that_sends_a_byte_a_second_is_cut_off() {
     swarm.assert_intact(&viewers, LIVE);
 }
 
-/// A partner that subscribes to everything and opens a block link, which it
-/// never reads; it goes on saying that it is alive.
-fn deaf(to: u8, id: u8) -> Box<dyn Machine> {
+/// A partner that wants these each second and opens a block link, which it never
+/// reads; it goes on saying that it is alive.
+fn deaf(to: u8, id: u8, wants: fn(Time) -> Vec<Message>) -> Box<dyn Machine> {
     let mut ears = Ears::default();
     let (mut talk, mut token) = (None, None);
     starter(
@@ -174,13 +175,25 @@ fn deaf(to: u8, id: u8) -> Box<dyn Machine> {
             }
             if let Some(link) = talk.filter(|_| out.wake.is_none_or(|t| t <= now)) {
                 out.wake = Some(now + secs(1));
-                for sub in (0..8).map(SubStream) {
-                    let (from, window) = (channel().seq_at(now), secs(10));
-                    out.send(link, frame(&Message::Subscribe(Subscribe { sub, from, window })));
+                for message in wants(now) {
+                    out.send(link, frame(&message));
                 }
             }
         },
     )
+}
+
+/// All sub-streams.
+fn everything(now: Time) -> Vec<Message> {
+    let (from, window) = (channel().seq_at(now), secs(10));
+    let subscribe = |sub| Message::Subscribe(Subscribe { sub, from, window });
+    (0..8).map(SubStream).map(subscribe).collect()
+}
+
+/// The blocks of the last second.
+fn last_second(now: Time) -> Vec<Message> {
+    let newest = channel().seq_at(now);
+    vec![Message::Pull((2..27).map(|n| newest.minus(n)).collect())]
 }
 
 #[test]
@@ -188,11 +201,23 @@ fn children_that_never_read_cost_the_others_nothing() {
     let (mut swarm, viewers) = six();
     for n in 0..4 {
         let host = FIRST_ATTACKER + n;
-        swarm.add(host, deaf(PROVIDER, host));
-        swarm.add(host + 10, deaf(FIRST_VIEWER + n, host + 10));
+        swarm.add(host, deaf(PROVIDER, host, everything));
+        swarm.add(host + 10, deaf(FIRST_VIEWER + n, host + 10, everything));
     }
     swarm.run(30_000);
     swarm.assert_intact(&viewers, LIVE);
+}
+
+#[test]
+fn who_pulls_and_never_reads_costs_a_bounded_memory() {
+    for live in [LiveStrategy::Push, LiveStrategy::Pull] {
+        let mut swarm = Swarm::with(1, net(30), Config { live, ..Config::default() });
+        swarm.add(FIRST_ATTACKER, deaf(PROVIDER, FIRST_ATTACKER, last_second));
+        // The provider's window is full by then.
+        swarm.run(150_000);
+        let grown = measure(|| swarm.run(120_000)).bytes_current;
+        assert!(grown < 64 << 10, "{live:?}: {grown} bytes more after two more minutes");
+    }
 }
 
 /// Opens `n` connections at once and says nothing; again when they close.
