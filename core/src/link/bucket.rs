@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use crate::time::{Time, micros};
 
-/// A token bucket of a tenth of a second, which may
-/// go into debt by one block so that a block larger than that still goes out.
+/// A token bucket of a tenth of a second, which may go into debt by one block so
+/// that a block larger than that still goes out.
 #[derive(Debug, Default)]
 pub(super) struct Bucket {
     rate: Option<u64>,
