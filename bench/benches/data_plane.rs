@@ -112,6 +112,22 @@ impl Relay {
         Ok(())
     }
 
+    /// What the window alone costs: the raw relay with it against the one without.
+    /// No node that keeps as much can be nearer to the latter.
+    fn ceiling(&self) -> io::Result<()> {
+        let keeps =
+            Self { keeps: true, blocks: Blocks::ghost(self.blocks.payload().len()), ..*self };
+        let (with, without) = interleave(RUNS, || keeps.raw(None), || self.raw(None))?;
+        let (with, without) = (rate(self.out(), with), rate(self.out(), without));
+        let what = format!(
+            "raw relay that keeps 30 s, K = {}, {} B",
+            self.fan,
+            self.blocks.payload().len()
+        );
+        row("DP1", &what, &gigabytes(with), &gigabytes(without), with / without, Target::None);
+        Ok(())
+    }
+
     /// The smallest costs of the node and of the raw relay.
     fn run(&self) -> io::Result<(Duration, Duration)> {
         let check = self.verified.then(|| Check::new(self.blocks.payload()));
@@ -220,13 +236,16 @@ fn relays(id: &str, runtime: Runtime, verified: bool, target: f64) -> io::Result
 fn dp1() -> io::Result<()> {
     relays("DP1", Runtime::Mio, false, 0.80)?;
     relays("DP1", Runtime::AsyncStd, false, 0.65)?;
-    // The raw relay of the study has every unit in its cache, one after another in
-    // the same memory; a node has a window.
+    // The raw relay uses the buffer of a unit again at once, so that it has all of
+    // them in its cache, one after another in the same memory; a node has a window.
     for (runtime, target) in [(Runtime::Mio, 0.80), (Runtime::AsyncStd, 0.65)] {
         for fan in [1, 4, 8, 32] {
             let relay = Relay { keeps: true, ..Relay::unpaced(runtime, fan, SIZES[0], false) };
             relay.row("DP1", ", both keep 30 s", Target::AtLeast(target))?;
         }
+    }
+    for fan in [1, 4] {
+        Relay::unpaced(Runtime::Mio, fan, SIZES[0], false).ceiling()?;
     }
     Ok(())
 }
