@@ -252,7 +252,10 @@ impl Cache {
         self.shelf.seen(now, file);
         match &mut self.policy {
             Policy::Rank(rules) => rules.completed(&mut self.shelf, now, file, bytes, live),
-            Policy::Report(report) => report.completed(&mut self.shelf, now, file, bytes),
+            Policy::Report(report) if live => {
+                report.completed(&mut self.shelf, now, file, bytes);
+            }
+            Policy::Report(report) => report.fetched(&mut self.shelf, now, file, bytes),
             Policy::Interval(interval) => {
                 interval.completed(&mut self.shelf, now, file, bytes, live);
             }

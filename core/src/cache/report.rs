@@ -25,7 +25,9 @@
 //! ```
 //!
 //! Lines 01 to 03 are the live part's. Republication runs lines 10 to 17 again
-//! before the entry is out-dated; the report says no more about it.
+//! before the entry is out-dated; the report says no more about it. What a
+//! time-shift viewer fetched it keeps without publishing it: Fig. 4-5 counts
+//! the copies on all nodes (papers study, section 10.3).
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -139,6 +141,11 @@ impl Report {
             self.entries.insert(file, Entry::new());
             self.agenda.arm(file, now + back_off);
         }
+    }
+
+    /// A time-shift viewer's file.
+    pub(super) fn fetched(&mut self, shelf: &mut Shelf, now: Time, file: File, bytes: u64) {
+        shelf.keep(now, file, bytes, |shelf, victim| self.discard(shelf, now, victim));
     }
 
     /// Files of an earlier run go through lines 09 to 17 again.

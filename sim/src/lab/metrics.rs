@@ -19,7 +19,7 @@ const SHORT: Duration = Duration::from_secs(30);
 const R: usize = 10;
 
 /// What there is, in the order of tables: name, unit, and what it means.
-pub const NAMES: [(&str, Unit, &str); 52] = [
+pub const NAMES: [(&str, Unit, &str); 54] = [
     ("continuity", Unit::Share, "blocks on time over blocks due, live viewers together"),
     ("continuity_worst", Unit::Share, "of the live viewer with the least"),
     ("continuity_worst_1", Unit::Share, "that 1 % of the live viewers stay below"),
@@ -80,6 +80,8 @@ pub const NAMES: [(&str, Unit, &str); 52] = [
     ("published_mean", Unit::Ratio, "owners that a lookup finds then"),
     ("cached_over_r", Unit::Share, "files that more than R viewers have then"),
     ("published_r", Unit::Share, "files with exactly R owners then"),
+    ("cached_over_r_end", Unit::Share, "files that more than R viewers have at the end"),
+    ("published_r_end", Unit::Share, "files with exactly R owners at the end"),
     ("published_near_r", Unit::Share, "files with R - 1 to R + 1 owners at any time"),
     ("no_live_owner", Unit::Share, "files without an owner that is there, at any time"),
     ("dht_share", Unit::Share, "a viewer's datagrams over the stream's rate"),
@@ -302,6 +304,8 @@ fn replicas(m: &mut Metrics, plan: &Scenario, o: &Outcome) {
     m.insert("published_mean", mean(|f| f.published));
     m.insert("cached_over_r", share(&o.young, &|f| f.cached > r));
     m.insert("published_r", share(&o.young, &|f| f.published == r));
+    m.insert("cached_over_r_end", share(&o.last, &|f| f.cached > r));
+    m.insert("published_r_end", share(&o.last, &|f| f.published == r));
     m.insert("published_near_r", share(&o.sampled, &|f| f.published.abs_diff(r) <= 1));
     m.insert("no_live_owner", share(&o.sampled, &|f| f.live == 0));
 }

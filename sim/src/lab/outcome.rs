@@ -164,6 +164,8 @@ pub struct Outcome {
     pub young: Vec<Replicas>,
     /// A few files of any age, once a minute.
     pub sampled: Vec<Replicas>,
+    /// Each file, at the end.
+    pub last: Vec<Replicas>,
     /// The run in about 300 moments.
     pub moments: Vec<Moment>,
     /// B6 for those who are there from the start.

@@ -29,7 +29,7 @@ pub fn pictures(plan: &Scenario, presets: &[String], done: &[Done]) -> Vec<(Stri
     if done.iter().any(|d| d.outcome.viewers.iter().any(|v| v.past)) {
         pictures.push(("sources", all.sources()));
     }
-    if done.iter().any(|d| !d.outcome.young.is_empty()) {
+    if done.iter().any(|d| !d.outcome.last.is_empty()) {
         pictures.push(("replicas-cached", all.replicas("cached", |r| r.cached)));
         pictures.push(("replicas-published", all.replicas("published", |r| r.published)));
     }
@@ -217,7 +217,7 @@ impl Pictures<'_> {
 
     fn replicas(&self, what: &str, count: impl Fn(&Replicas) -> usize) -> Plot {
         let curve = |preset: &String| {
-            let files = self.of(preset).flat_map(|o| &o.young);
+            let files = self.of(preset).flat_map(|o| &o.last);
             let points = histogram(files.map(&count));
             Curve { name: preset.clone(), points, style: Style::Bars }
         };
@@ -230,7 +230,7 @@ impl Pictures<'_> {
             },
             Mark { name: "R".to_owned(), at: At::X(R as f64), kind: MarkKind::Target },
         ];
-        let title = format!("Replicas of each file, {what}, a minute after it is complete");
+        let title = format!("Replicas of each file, {what}, at the end");
         let (x, y) = (Axis::linear("replicas"), Axis::linear("share of files"));
         self.plot(&title, x, y, self.presets.iter().map(curve).collect(), marks)
     }

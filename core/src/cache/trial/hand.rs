@@ -389,6 +389,23 @@ fn d2_counting_parents_twice_lowers_the_chance_to_keep_a_file() {
 }
 
 #[test]
+fn what_a_time_shift_viewer_fetched_is_kept_and_not_published() {
+    for defects in [Defects::published(), Defects::none()] {
+        // Seen live, most files of so many viewers would not be kept.
+        let strategy = Strategy::Report(defects);
+        let mut c = cache(CacheConfig { strategy, ..CacheConfig::report() }, 1_000);
+        for n in 0..10 {
+            let file = file(10, n);
+            c.fetched(at(0), file, BYTES);
+            assert_eq!(effects(&mut c), [Effect::Keep { file }]);
+        }
+        assert_eq!((c.files().count(), c.deadline()), (10, None));
+        c.leave(at(1));
+        assert_eq!(effects(&mut c), []);
+    }
+}
+
+#[test]
 fn d3_the_whole_list_is_replaced_or_the_own_record_added() {
     let file = file(10, 1);
     let only =

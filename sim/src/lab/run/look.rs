@@ -16,8 +16,12 @@ use crate::world::World;
 /// Why a file is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Why {
+    /// It was complete a minute ago.
     Young,
+    /// At any time.
     Sample,
+    /// The run is about to end.
+    Last,
 }
 
 /// Somebody who looks files up and takes no other part.

@@ -57,6 +57,7 @@ enum What {
     Mended(usize),
     /// A file that began at this second is a minute old.
     Young(u64),
+    Last(u64),
     Sample,
     /// The end of a moment.
     Count,
@@ -245,6 +246,7 @@ impl Run<'_> {
             What::Trouble(n) => self.strike(n),
             What::Mended(n) => self.mend(n),
             What::Young(start) => self.look(start, look::Why::Young),
+            What::Last(start) => self.look(start, look::Why::Last),
             What::Sample => self.sample(),
             What::Count => self.count(),
             What::Leap(ix)
@@ -394,6 +396,7 @@ impl Run<'_> {
             provider_past: sent.1,
             young: self.seen.young,
             sampled: self.seen.sampled,
+            last: self.seen.last,
             moments: self.seen.moments,
             b6,
             b8,

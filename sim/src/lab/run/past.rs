@@ -1,4 +1,4 @@
-//! Who has which file, a minute after it was complete and at any time.
+//! Who has which file, a minute after it was complete, at any time, and at the end.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -18,6 +18,10 @@ const YOUNG: Duration = Duration::from_secs(60);
 /// Between two samples, and how many files each looks at.
 const SAMPLE: Duration = Duration::from_secs(60);
 const SAMPLED: usize = 10;
+/// Before the end, when the looks at all files begin, and how long they are spread
+/// over: as many lookups at once would be a load of their own.
+const LAST: Duration = Duration::from_secs(90);
+const SPREAD: Duration = Duration::from_secs(60);
 
 impl Run<'_> {
     pub(super) fn plan_looks(&mut self) {
@@ -25,8 +29,15 @@ impl Run<'_> {
         let first = FileId::at(&self.channels[0], self.start).start + length;
         let young = |file: u64| Time::from_secs(file + length) + YOUNG;
         let end = self.end;
-        for file in (first..).step_by(length as usize).take_while(|f| young(*f) < end) {
-            self.after(young(file).since(self.start), What::Young(file));
+        let files: Vec<u64> =
+            (first..).step_by(length as usize).take_while(|f| young(*f) < end).collect();
+        for (n, &file) in (0..).zip(&files) {
+            let at = young(file).since(self.start);
+            self.after(at, What::Young(file));
+            let last = end.since(self.start).saturating_sub(LAST);
+            if at <= last {
+                self.after(last + SPREAD * n / files.len() as u32, What::Last(file));
+            }
         }
         self.after(SAMPLE, What::Sample);
     }
@@ -63,6 +74,7 @@ impl Run<'_> {
             match why {
                 Why::Young => self.seen.young.push(replicas),
                 Why::Sample => self.seen.sampled.push(replicas),
+                Why::Last => self.seen.last.push(replicas),
             }
         }
     }
