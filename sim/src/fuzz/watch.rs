@@ -23,6 +23,9 @@ const LAST_WORDS: usize = 256 << 10;
 /// By then hop counts have reached their limit, 64: each map that changes one
 /// comes after at most 100 ms and half a round trip.
 const CIRCLE: u32 = 18;
+/// How old a node's account of itself may be to say who its parents are; one comes
+/// each second.
+const ACCOUNT: Duration = Duration::from_secs(3);
 /// A viewer that plays has handed over a block within this time.
 const FRESH: Duration = Duration::from_secs(2);
 
@@ -85,6 +88,8 @@ struct Life {
     next_packet: u64,
     last: Time,
     stats: Stats,
+    /// When it said so.
+    told: Time,
     /// For how many seconds each of its sub-streams has come in a circle.
     circles: BTreeMap<usize, u32>,
 }
@@ -119,6 +124,7 @@ impl Watch {
             next_packet: 0,
             last: now,
             stats: Stats::default(),
+            told: now,
             circles: BTreeMap::new(),
         };
         self.lives.insert(ix, life);
@@ -213,9 +219,13 @@ impl Watch {
         if !self.config.paths || self.config.map_min_interval.is_zero() {
             return;
         }
+        // Whose clock was set back says nothing until its own time has come round.
+        let recent = |life: &Life| world.now().since(life.told) <= ACCOUNT;
         let lives = || self.lives.iter().filter(|(ix, _)| world.is_live(**ix));
-        let by_id: BTreeMap<NodeId, &Life> =
-            lives().filter_map(|(_, life)| Some((life.who.id?, life))).collect();
+        let by_id: BTreeMap<NodeId, &Life> = lives()
+            .filter(|(_, life)| recent(life))
+            .filter_map(|(_, life)| Some((life.who.id?, life)))
+            .collect();
         let parent = |id, j| by_id.get(&id)?.stats.parents.get(j).copied().flatten();
         let in_circle = |id: NodeId, j| {
             let above = |at: &NodeId| parent(*at, j);
@@ -275,7 +285,8 @@ impl Observer for Watch {
         match notice {
             Notice::Stats(stats) => {
                 self.audit(now, ix, stats);
-                self.life_mut(ix).stats = (**stats).clone();
+                let life = self.life_mut(ix);
+                (life.stats, life.told) = ((**stats).clone(), now);
             }
             // Its join was refused: it need not play.
             Notice::Ended { ticket: Ticket(0), result: Err(_) } => self.leaves(ix),
