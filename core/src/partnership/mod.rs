@@ -191,9 +191,13 @@ impl Partnership {
         self.partners.range((from, Unbounded)).next().map(|(id, _)| *id)
     }
 
-    /// A partner that was silent for too long.
+    /// A partner that was silent for too long, or sent no map for twice as long:
+    /// who only answers, because its timers stand, knows of nothing that is new.
     pub(crate) fn silent(&self, now: Time, config: &Config) -> Option<NodeId> {
-        let silent = |p: &&Partner| now.since(p.heard) > config.partner_timeout;
+        let silent = |p: &&Partner| {
+            now.since(p.heard) > config.partner_timeout
+                || now.since(p.map_at) > config.partner_timeout * 2
+        };
         self.iter().find(silent).map(|p| p.member.node)
     }
 
