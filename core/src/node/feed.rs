@@ -487,7 +487,7 @@ impl Node {
             stream.orphaned = None;
         } else if now.since(*stream.orphaned.get_or_insert(now)) > ORPHANED {
             stream.orphaned = Some(now + Duration::from_secs(60));
-            let leads = self.partners.iter().any(Partner::leads_to_provider);
+            let leads = self.partners.iter().any(|p| p.leads_to_provider(self.now, &self.config));
             let warning = match self.config.paths && !leads {
                 true => Warning::NoProvider,
                 false => Warning::NoUpload,

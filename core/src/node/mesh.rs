@@ -30,7 +30,7 @@ impl Node {
         let lost = self.config.paths
             && dialling == 0
             && count < self.config.max_partners
-            && !self.partners.iter().any(Partner::leads_to_provider);
+            && !self.partners.iter().any(|p| p.leads_to_provider(self.now, &self.config));
         let wanted = self.config.partners.saturating_sub(count).max(usize::from(lost));
         if wanted == 0 {
             return;

@@ -132,9 +132,11 @@ impl Partner {
         self.lies = self.lies.saturating_sub(1);
     }
 
-    /// Whether it has a way to the provider, as far as it told.
-    pub(crate) fn leads_to_provider(&self) -> bool {
-        self.map.as_ref().is_some_and(|m| m.paths.iter().any(|path| path.is_live()))
+    /// Whether it has a way to the provider, as far as it told lately: whose
+    /// timers stand, so that it only answers, knows of nothing that is new.
+    pub(crate) fn leads_to_provider(&self, now: Time, config: &Config) -> bool {
+        now.since(self.map_at) <= config.partner_timeout * 2
+            && self.map.as_ref().is_some_and(|m| m.paths.iter().any(|path| path.is_live()))
     }
 
     /// The newest block of a sub-stream that it should hold by now, if it goes
@@ -191,13 +193,9 @@ impl Partnership {
         self.partners.range((from, Unbounded)).next().map(|(id, _)| *id)
     }
 
-    /// A partner that was silent for too long, or sent no map for twice as long:
-    /// who only answers, because its timers stand, knows of nothing that is new.
+    /// A partner that was silent for too long.
     pub(crate) fn silent(&self, now: Time, config: &Config) -> Option<NodeId> {
-        let silent = |p: &&Partner| {
-            now.since(p.heard) > config.partner_timeout
-                || now.since(p.map_at) > config.partner_timeout * 2
-        };
+        let silent = |p: &&Partner| now.since(p.heard) > config.partner_timeout;
         self.iter().find(silent).map(|p| p.member.node)
     }
 
