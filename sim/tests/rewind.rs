@@ -179,6 +179,10 @@ fn the_published_system_caches_most_files_more_than_r_times_and_publishes_few() 
     assert!(cached > 7.0, "{young:?}");
     assert!(full < 0.25, "{young:?}");
     assert!(share(young, |f| f.published < f.cached) > 0.5, "{young:?}");
+    // Fig. 4-5 counts the copies of all nodes.
+    let last = grown(&o.last);
+    assert!(share(last, |f| f.cached > R) > 0.5, "{last:?}");
+    assert!(share(last, |f| f.published == R) < 0.25, "{last:?}");
     let (shift, all) = shift(&o);
     assert!(shift.peer as f64 / all >= 0.9, "{shift:?}");
 }
@@ -186,7 +190,10 @@ fn the_published_system_caches_most_files_more_than_r_times_and_publishes_few() 
 #[test]
 fn who_compares_or_adds_is_listed_and_by_get_edit_put_many_are_not() {
     let listed = |way: &str| {
-        let o = outcome("lists", 1, &[&format!("core.cache.defects.publishing={way}")]);
+        // Viewers of the past keep what they fetch, unlisted.
+        let live = ["viewers.past.count=0", "viewers.leaping.count=0"];
+        let way = format!("core.cache.defects.publishing={way}");
+        let o = outcome("lists", 1, &[live[0], live[1], &way]);
         let young = grown(&o.young);
         let copies: usize = young.iter().map(|f| f.cached).sum();
         let published: usize = young.iter().map(|f| f.published).sum();
