@@ -104,28 +104,23 @@ impl Relay {
 
     /// Measures, and prints a row of the table.
     fn row(&self, id: &str, how: &str, target: Target) -> io::Result<()> {
-        let (ours, theirs) = self.run()?;
-        let (ours, theirs) = (rate(self.out(), ours), rate(self.out(), theirs));
-        let (runtime, fan, length) = (self.runtime.name(), self.fan, self.blocks.payload().len());
-        let what = format!("{runtime}: relay, K = {fan}, {length} B{how}");
-        row(id, &what, &gigabytes(ours), &gigabytes(theirs), ours / theirs, target);
+        let who = format!("{}: relay", self.runtime.name());
+        self.print(id, &who, how, self.run()?, target);
         Ok(())
     }
 
-    /// What the window alone costs: the raw relay with it against the one without.
-    /// No node that keeps as much can be nearer to the latter.
-    fn ceiling(&self) -> io::Result<()> {
-        let keeps =
-            Self { keeps: true, blocks: Blocks::ghost(self.blocks.payload().len()), ..*self };
-        let (with, without) = interleave(RUNS, || keeps.raw(None), || self.raw(None))?;
-        let (with, without) = (rate(self.out(), with), rate(self.out(), without));
-        let what = format!(
-            "raw relay that keeps 30 s, K = {}, {} B",
-            self.fan,
-            self.blocks.payload().len()
-        );
-        row("DP1", &what, &gigabytes(with), &gigabytes(without), with / without, Target::None);
-        Ok(())
+    /// Prints a row of the costs of this relay, and of another of the same blocks.
+    fn print(
+        &self,
+        id: &str,
+        who: &str,
+        how: &str,
+        (ours, theirs): (Duration, Duration),
+        target: Target,
+    ) {
+        let (ours, theirs) = (rate(self.out(), ours), rate(self.out(), theirs));
+        let what = format!("{who}, K = {}, {} B{how}", self.fan, self.blocks.payload().len());
+        row(id, &what, &gigabytes(ours), &gigabytes(theirs), ours / theirs, target);
     }
 
     /// The smallest costs of the node and of the raw relay.
@@ -244,8 +239,13 @@ fn dp1() -> io::Result<()> {
             relay.row("DP1", ", both keep 30 s", Target::AtLeast(target))?;
         }
     }
+    // What the window alone costs: no node that keeps it can be nearer to the raw
+    // relay than that relay itself when it keeps as much.
     for fan in [1, 4] {
-        Relay::unpaced(Runtime::Mio, fan, SIZES[0], false).ceiling()?;
+        let bare = Relay::unpaced(Runtime::Mio, fan, SIZES[0], false);
+        let keeps = Relay { keeps: true, ..Relay::unpaced(Runtime::Mio, fan, SIZES[0], false) };
+        let costs = interleave(RUNS, || keeps.raw(None), || bare.raw(None))?;
+        keeps.print("DP1", "raw relay that keeps 30 s", "", costs, Target::None);
     }
     Ok(())
 }

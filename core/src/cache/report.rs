@@ -27,7 +27,7 @@
 //! Lines 01 to 03 are the live part's. Republication runs lines 10 to 17 again
 //! before the entry is out-dated; the report says no more about it. What a
 //! time-shift viewer fetched it keeps without publishing it: Fig. 4-5 counts
-//! the copies on all nodes (papers study, section 10.3).
+//! the copies on all nodes (papers.md section 10.3, proposed there).
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;

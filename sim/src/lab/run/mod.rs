@@ -55,9 +55,8 @@ enum What {
     Stall(NodeIx),
     Trouble(usize),
     Mended(usize),
-    /// A file that began at this second is a minute old.
-    Young(u64),
-    Last(u64),
+    /// A look at the file that began at this second.
+    Look(u64, look::Why),
     Sample,
     /// The end of a moment.
     Count,
@@ -245,8 +244,7 @@ impl Run<'_> {
             What::Gone(ix) => self.world.exit(ix),
             What::Trouble(n) => self.strike(n),
             What::Mended(n) => self.mend(n),
-            What::Young(start) => self.look(start, look::Why::Young),
-            What::Last(start) => self.look(start, look::Why::Last),
+            What::Look(start, why) => self.look(start, why),
             What::Sample => self.sample(),
             What::Count => self.count(),
             What::Leap(ix)

@@ -31,12 +31,13 @@ impl Run<'_> {
         let end = self.end;
         let files: Vec<u64> =
             (first..).step_by(length as usize).take_while(|f| young(*f) < end).collect();
+        let last = end.since(self.start).saturating_sub(LAST);
         for (n, &file) in (0..).zip(&files) {
             let at = young(file).since(self.start);
-            self.after(at, What::Young(file));
-            let last = end.since(self.start).saturating_sub(LAST);
+            self.after(at, What::Look(file, Why::Young));
             if at <= last {
-                self.after(last + SPREAD * n / files.len() as u32, What::Last(file));
+                let at = last + SPREAD * n / files.len() as u32;
+                self.after(at, What::Look(file, Why::Last));
             }
         }
         self.after(SAMPLE, What::Sample);
