@@ -34,6 +34,8 @@ pub enum Check {
 
     /// Bytes of a link were lost, changed or came in another order (C7).
     Bytes,
+    /// More was appended to a machine's slot than had room in it, or other than was told.
+    Slot,
     /// More credit came back than was sent (C8).
     Credit,
     /// Credit did not come back (C8).

@@ -13,6 +13,7 @@ use eddy_core::{
 
 use crate::board::{Board, Shared};
 use crate::check::{Check, brief};
+use crate::script::tail;
 use crate::tape::Tape;
 
 /// How far the machine's first `now` may be from the wall clock.
@@ -41,6 +42,15 @@ pub(crate) struct Rules {
 pub struct Subject {
     machine: Box<dyn Machine + Send>,
     record: Arc<Record>,
+    /// The slot that the driver was lent last, and how it was then.
+    lent: Option<Lent>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Lent {
+    link: LinkId,
+    len: usize,
+    capacity: usize,
 }
 
 /// The host that a driver is given.
@@ -148,7 +158,7 @@ impl Record {
         (books.start, books.now) = (start, start);
         (books.origin, books.handled) = (origin, Instant::now());
         drop(books);
-        Subject { machine, record: self.clone() }
+        Subject { machine, record: self.clone(), lent: None }
     }
 
     pub(crate) fn audience(self: &Arc<Self>, host: Box<dyn Host + Send>) -> Audience {
@@ -458,9 +468,31 @@ impl Books {
     }
 }
 
+impl Subject {
+    /// Judges what the driver did with the slot that it was lent. What it
+    /// appended, as if it had been received.
+    fn judge_slot(&mut self, event: &Event) -> Option<Event> {
+        let filled = match event {
+            Event::Filled { link, bytes } => Some((*link, *bytes)),
+            _ => None,
+        };
+        let (link, bytes) = filled.or(self.lent.map(|lent| (lent.link, 0)))?;
+        let slot = self.machine.slot(link);
+        let is = slot.as_ref().map(|s| Lent { link, len: s.len(), capacity: s.capacity() });
+        let told = self.lent.take().map(|lent| Lent { len: lent.len + bytes, ..lent });
+        if is != told {
+            let what = format!("{} makes it {told:?}, but it is {is:?}", brief(event));
+            self.record.blame(Check::Slot, what);
+        }
+        let bytes = tail(slot.map_or(&[], |slot| slot), bytes);
+        filled.map(|_| Event::Received { link, bytes })
+    }
+}
+
 impl Machine for Subject {
     fn handle(&mut self, now: Time, event: Event) {
-        self.record.before_handle(now, &event);
+        let received = self.judge_slot(&event);
+        self.record.before_handle(now, received.as_ref().unwrap_or(&event));
         self.machine.handle(now, event);
         self.record.after_handle();
     }
@@ -469,6 +501,13 @@ impl Machine for Subject {
         let output = self.machine.poll();
         self.record.after_poll(&output);
         output
+    }
+
+    fn slot(&mut self, link: LinkId) -> Option<&mut Vec<u8>> {
+        let slot = self.machine.slot(link);
+        let lent = |s: &&mut Vec<u8>| Lent { link, len: s.len(), capacity: s.capacity() };
+        self.lent = slot.as_ref().map(lent);
+        slot
     }
 }
 

@@ -46,6 +46,7 @@ list! { $
         driver::bytes::credit_alone_keeps_a_sender_going,
         driver::bytes::a_pause_holds_from_the_next_event_on,
         driver::bytes::a_paused_link_holds_its_sender_back,
+        driver::bytes::memory_that_is_lent_is_filled_in_order,
         driver::bytes::a_peer_that_does_not_read_delays_nobody,
 
         driver::links::every_dial_is_answered_once,

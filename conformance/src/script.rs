@@ -77,6 +77,8 @@ pub(crate) struct Out {
     /// Whether time passes by itself.
     real: bool,
     dials: u64,
+    /// Memory for what comes on a link, lent to the driver until it is full.
+    lent: BTreeMap<LinkId, Vec<u8>>,
 }
 
 impl Out {
@@ -101,6 +103,25 @@ impl Out {
         self.act(Action::SetRead { link, on });
     }
 
+    pub(crate) fn lends(&self, link: LinkId) -> bool {
+        self.lent.contains_key(&link)
+    }
+
+    /// Lends memory for so many bytes.
+    pub(crate) fn lend(&mut self, link: LinkId, bytes: usize) {
+        self.lent.insert(link, Vec::with_capacity(bytes));
+    }
+
+    /// What was appended to the memory lent, as if it had been received.
+    fn filled(&mut self, link: LinkId, bytes: usize) -> Event {
+        let slot = self.lent.remove(&link).unwrap_or_default();
+        let bytes = tail(&slot, bytes);
+        if slot.len() < slot.capacity() {
+            self.lent.insert(link, slot);
+        }
+        Event::Received { link, bytes }
+    }
+
     /// Keeps the driver's thread busy, as a long computation would. In virtual
     /// time nothing takes time.
     pub(crate) fn dawdle(&self, span: Duration) {
@@ -119,7 +140,8 @@ pub(crate) struct Script<F> {
 
 impl<F: FnMut(Time, &Event, &mut Out)> Script<F> {
     pub(crate) fn new(react: F, strings: Strings, real: bool) -> Self {
-        let out = Out { actions: VecDeque::new(), wake: None, real, dials: 0 };
+        let out =
+            Out { actions: VecDeque::new(), wake: None, real, dials: 0, lent: BTreeMap::new() };
         Self { react, out, strings }
     }
 }
@@ -130,12 +152,25 @@ impl<F: FnMut(Time, &Event, &mut Out)> Machine for Script<F> {
         if let Event::Command { .. } = event {
             self.out.actions.append(&mut self.strings.lock());
         }
+        let event = match event {
+            Event::Filled { link, bytes } => self.out.filled(link, bytes),
+            other => other,
+        };
         (self.react)(now, &event, &mut self.out);
     }
 
     fn poll(&mut self) -> Output {
         self.out.actions.pop_front().map_or(Output::Wait(self.out.wake), Output::Act)
     }
+
+    fn slot(&mut self, link: LinkId) -> Option<&mut Vec<u8>> {
+        self.out.lent.get_mut(&link)
+    }
+}
+
+/// The last bytes of a slot: what was just appended.
+pub(crate) fn tail(slot: &[u8], bytes: usize) -> Bytes {
+    Bytes::copy_from_slice(&slot[slot.len().saturating_sub(bytes)..])
 }
 
 pub(crate) fn send(link: LinkId, body: impl Into<Bytes>) -> Action {

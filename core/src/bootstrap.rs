@@ -505,7 +505,7 @@ impl Machine for Bootstrap {
             Event::Datagram { from, bytes } => {
                 self.dht.iter_mut().for_each(|dht| dht.receive(self.now, from, &bytes));
             }
-            Event::Disk(_) | Event::Wake => {}
+            Event::Filled { .. } | Event::Disk(_) | Event::Wake => {}
         }
         while let Some(timer) = self.timers.pop_due(self.now) {
             match timer {

@@ -30,6 +30,15 @@ pub trait Machine {
     /// The next thing to do, or how long to sleep when there is nothing (C2).
     #[must_use]
     fn poll(&mut self) -> Output;
+
+    /// Where the next bytes of a connection will be kept, if that is known: a
+    /// driver may append them here, as many as there is spare capacity for (one
+    /// at least), and then gives [`Event::Filled`] at once. It saves a copy of
+    /// long blocks. A driver that never asks, and only gives
+    /// [`Event::Received`], loses nothing else.
+    fn slot(&mut self, _link: LinkId) -> Option<&mut Vec<u8>> {
+        None
+    }
 }
 
 /// What of a machine's actions is neither socket nor timer: the program's part,
@@ -83,6 +92,14 @@ pub enum Event {
         link: LinkId,
         /// The bytes; the core copies what it keeps.
         bytes: Bytes,
+    },
+    /// Bytes came in on a connection, and were appended to its
+    /// [slot](Machine::slot).
+    Filled {
+        /// The connection.
+        link: LinkId,
+        /// How many.
+        bytes: usize,
     },
     /// The transport took bytes of earlier `Send`s: credit comes back (C8).
     Flushed {

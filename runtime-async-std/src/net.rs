@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use eddy_core::LinkId;
@@ -143,6 +143,19 @@ impl Stream for Tcp {
         self.poll(|stream, _| {
             let remote = SockRef::from(&*stream).peer_addr();
             Poll::Ready(remote.and_then(|r| r.as_socket().ok_or(ErrorKind::Unsupported.into())))
+        })
+    }
+
+    fn append(&mut self, to: &mut Vec<u8>) -> io::Result<usize> {
+        self.poll(|stream, cx| match eddy_runtime::append(&*stream, to) {
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                // Asks to be told, which the runtime does for its own reads only.
+                let mut one = [0];
+                let n = ready!(stream.poll_read(cx, &mut one))?;
+                to.extend_from_slice(&one[..n]);
+                Poll::Ready(Ok(n))
+            }
+            done => Poll::Ready(done),
         })
     }
 

@@ -78,6 +78,10 @@ impl Stream for Tcp {
         })
     }
 
+    fn append(&mut self, to: &mut Vec<u8>) -> io::Result<usize> {
+        self.0.try_io(|| eddy_runtime::append(&self.0, to))
+    }
+
     fn finish(&mut self) {
         // It fails on a connection that is gone, which the next read tells.
         self.0.shutdown(Shutdown::Write).ok();

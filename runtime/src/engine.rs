@@ -283,9 +283,17 @@ impl<M: Machine, H: Host, N: Net> Engine<M, H, N> {
         for _ in 0..READS {
             // It may be closed or paused by what the machine wanted meanwhile.
             let Some(link) = self.links.get_mut(&id).filter(|link| link.can_read()) else { return };
-            match link.read(self.buffer.space()) {
+            let open = link.phase == Phase::Open;
+            let slot = if open { self.machine.slot(id) } else { None };
+            let is_slot = slot.is_some();
+            let read = match slot {
+                Some(slot) => link.append(slot),
+                None => link.read(self.buffer.space()),
+            };
+            match read {
                 Some(0) => self.end(id),
-                Some(n) if link.phase == Phase::Open => {
+                Some(bytes) if is_slot => self.input(Event::Filled { link: id, bytes }),
+                Some(n) if open => {
                     let bytes = self.buffer.take(n);
                     self.input(Event::Received { link: id, bytes });
                 }

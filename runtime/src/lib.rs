@@ -30,6 +30,8 @@
 //!
 //! # What a machine can rely on
 //!
+//! - The rest of a long block is read straight into the machine's
+//!   [slot](eddy_core::Machine::slot).
 //! - Every input is followed by polls until `Wait`, so a wake never overtakes
 //!   what an earlier input asked for, and `SetRead` and `Close` hold from the
 //!   very next event on.
@@ -56,5 +58,5 @@ pub use buffer::ReadBuffer;
 pub use clock::Clock;
 pub use engine::Engine;
 pub use handle::{Full, Handle};
-pub use net::{Net, Readiness, Stream};
+pub use net::{Net, Readiness, Stream, append};
 pub use sockets::Sockets;

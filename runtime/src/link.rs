@@ -10,6 +10,9 @@ use crate::net::{Readiness, Stream};
 
 /// Pieces handed to the kernel in one call.
 const SLICES: usize = 64;
+/// Read after what went to a slot: enough for the header of the next frame,
+/// and little of what could go to its slot.
+const SHORT: usize = 2 << 10;
 
 #[derive(Debug)]
 pub(crate) struct Link<S> {
@@ -21,6 +24,8 @@ pub(crate) struct Link<S> {
     /// A driver speaks once for each change, so what it said is kept until the
     /// kernel says the opposite.
     ready: Readiness,
+    /// Whether the last read was to a slot of the machine's.
+    long: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +50,7 @@ impl<S: Stream> Link<S> {
             outbox: Outbox::default(),
             reading: true,
             ready: Readiness { writable: true, ..Readiness::default() },
+            long: false,
         }
     }
 
@@ -63,14 +69,30 @@ impl<S: Stream> Link<S> {
     /// Reads once: `None` if nothing is there, 0 if it has come to its end, in
     /// whatever way.
     pub(crate) fn read(&mut self, space: &mut [u8]) -> Option<usize> {
-        let n = match self.stream.read(space) {
+        let most = if self.long { SHORT.min(space.len()) } else { space.len() };
+        self.long = false;
+        self.read_by(most, |stream| stream.read(&mut space[..most]))
+    }
+
+    /// Reads once, as [`read`](Self::read) does, into the machine's slot.
+    pub(crate) fn append(&mut self, slot: &mut Vec<u8>) -> Option<usize> {
+        self.long = true;
+        self.read_by(slot.capacity() - slot.len(), |stream| stream.append(slot))
+    }
+
+    fn read_by(
+        &mut self,
+        most: usize,
+        read: impl FnOnce(&mut S) -> io::Result<usize>,
+    ) -> Option<usize> {
+        let n = match read(&mut self.stream) {
             // Nobody wants what is left, and a pause must not hide the loss.
             _ if self.ready.broken && !self.reading => Some(0),
             Err(e) if e.kind() == ErrorKind::WouldBlock && !self.ready.broken => None,
             done => Some(done.unwrap_or(0)),
         };
         // A read that leaves space may have emptied the socket.
-        self.ready.readable = n.is_some_and(|n| n == space.len() || self.ready.drain);
+        self.ready.readable = n.is_some_and(|n| n == most || self.ready.drain);
         n
     }
 

@@ -8,7 +8,7 @@ use eddy_core::{Action, Event, Head, LinkId, Time};
 use crate::board::Shared;
 use crate::check::Check;
 use crate::scene::{Act, Scene};
-use crate::script::{Out, pattern, send};
+use crate::script::{Ear, Out, pattern, send};
 
 const MIB: usize = 1 << 20;
 
@@ -139,6 +139,29 @@ pub(crate) fn a_pause_holds_from_the_next_event_on(scene: &mut Scene) -> Act {
     let piece = Bytes::from(pattern(0, PIECE));
     scene.act(a, (0..2 * MIB / PIECE).map(|_| send(link, piece.clone())))?;
     scene.wait(Check::Bytes, "all bytes in spite of the pauses", || *got.lock() == 2 * MIB)
+}
+
+/// Pieces of all sizes, and none in between. A driver need not use them.
+pub(crate) fn memory_that_is_lent_is_filled_in_order(scene: &mut Scene) -> Act {
+    const SIZES: [Option<usize>; 6] =
+        [Some(1), Some(100), None, Some(5_000), Some(70_000), Some(MIB)];
+    let all = pattern(0, 8 * MIB);
+    let (at_b, mut sizes) = (Ear::default(), SIZES.into_iter().cycle());
+    let ear = at_b.clone();
+    let b = scene.script(move |_, event, out| {
+        ear.hear(event);
+        if let Event::Received { link, .. } = event
+            && !out.lends(*link)
+            && let Some(size) = sizes.next().flatten()
+        {
+            out.lend(*link, size);
+        }
+    })?;
+    let (a, at_a) = scene.listener()?;
+    let (ab, ba) = scene.connect((a, &at_a), (b, &at_b))?;
+    scene.act(a, all.chunks(300_000).map(|piece| send(ab, piece.to_vec())))?;
+    scene.wait(Check::Bytes, "8 MiB", || at_b.len(ba) >= all.len())?;
+    scene.ensure(Check::Bytes, at_b.bytes(ba) == all, "not the bytes that were sent")
 }
 
 /// A driver that reads on and keeps the bytes for itself has no bound.

@@ -66,6 +66,9 @@ rejects! {
     a_pause_that_is_ignored: ReadsPaused in a_pause_holds_from_the_next_event_on by Pause;
     a_pause_for_the_machine_only: ReadsForItself in a_paused_link_holds_its_sender_back by Pause;
 
+    a_slot_overfilled: Overfills in memory_that_is_lent_is_filled_in_order by Slot;
+    a_slot_filled_in_silence: FillsInSilence in memory_that_is_lent_is_filled_in_order by Slot;
+
     an_id_used_again: ReusesIds in links_come_and_go_under_fresh_names by LinkId;
     a_refusal_that_is_not_told: NoDialFailed in every_dial_is_answered_once by DialLost;
     a_refusal_told_twice: FailsTwice in every_dial_is_answered_once by Dial;
@@ -438,6 +441,36 @@ impl Fault for ReadsForItself {
                 other => return other,
             }
         }
+    }
+}
+
+/// Appends all that it has, whether there is room or not.
+#[derive(Default)]
+struct Overfills;
+impl Fault for Overfills {
+    fn tell(&mut self, machine: &mut Subject, now: Time, mut event: Event) {
+        if let Event::Received { link, bytes } = &event
+            && let Some(slot) = machine.slot(*link)
+        {
+            slot.extend_from_slice(bytes);
+            event = Event::Filled { link: *link, bytes: bytes.len() };
+        }
+        machine.handle(now, event);
+    }
+}
+
+/// Appends what there is room for, and tells it like everything else.
+#[derive(Default)]
+struct FillsInSilence;
+impl Fault for FillsInSilence {
+    fn tell(&mut self, machine: &mut Subject, now: Time, event: Event) {
+        if let Event::Received { link, bytes } = &event
+            && let Some(slot) = machine.slot(*link)
+        {
+            let room = slot.capacity() - slot.len();
+            slot.extend_from_slice(&bytes[..room.min(bytes.len())]);
+        }
+        machine.handle(now, event);
     }
 }
 

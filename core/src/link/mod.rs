@@ -8,6 +8,7 @@ mod uplink;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::collections::btree_map::{BTreeMap, Entry};
+use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
@@ -307,6 +308,20 @@ impl Links {
             _ => {}
         }
         next
+    }
+
+    /// Where the rest of a long block that has begun on a link goes.
+    pub(crate) fn slot(&mut self, id: LinkId) -> Option<&mut Vec<u8>> {
+        self.links.get_mut(&id)?.framer.slot()
+    }
+
+    /// The block on a link, if its slot is full; and what came after it.
+    pub(crate) fn filled(&mut self, now: Time, id: LinkId) -> Option<(Block, Vec<u8>)> {
+        let link = self.links.get_mut(&id)?;
+        let filled = link.framer.filled()?;
+        link.partial = None;
+        link.heard = now;
+        Some(filled)
     }
 
     /// Hands over what a link must still say before it is closed; control only.

@@ -456,7 +456,23 @@ impl Node {
         if let Some(block) = self.links.receive_whole(self.now, link, bytes) {
             return self.on_block(link, block);
         }
-        let mut input = &bytes[..];
+        self.take_in(link, bytes);
+    }
+
+    fn on_filled(&mut self, link: LinkId, bytes: usize) {
+        // Even now, for a slot that is full must not be lent again.
+        let filled = self.links.filled(self.now, link);
+        if self.leaving.is_some() {
+            return;
+        }
+        self.stats.bytes_received = self.stats.bytes_received.saturating_add(bytes as u64);
+        if let Some((block, rest)) = filled {
+            self.on_block(link, block);
+            self.take_in(link, &rest);
+        }
+    }
+
+    fn take_in(&mut self, link: LinkId, mut input: &[u8]) {
         // Whatever a message does to its link, the loop looks it up again.
         while let Some(incoming) = self.links.receive(self.now, link, &mut input) {
             match incoming {
@@ -559,6 +575,7 @@ impl Machine for Node {
             Event::Opened { link, dial, remote } => self.on_opened(link, dial, remote),
             Event::DialFailed { dial } => self.on_dial_failed(dial),
             Event::Received { link, bytes } => self.on_received(link, &bytes),
+            Event::Filled { link, bytes } => self.on_filled(link, bytes),
             Event::Flushed { link, bytes } => {
                 self.links.flushed(self.now, link, bytes);
                 self.past_flushed(link);
@@ -590,5 +607,9 @@ impl Machine for Node {
             self.arm_by(Timer::Upload, at);
         }
         Output::Wait(self.timers.first())
+    }
+
+    fn slot(&mut self, link: LinkId) -> Option<&mut Vec<u8>> {
+        self.links.slot(link)
     }
 }

@@ -3,7 +3,8 @@
 //! A frame is `length: u32 | type: u8 | body`, where the length counts what
 //! follows it. A control frame that lies whole in the input is parsed where it
 //! lies; a block is copied once, from the driver's read buffer to the
-//! [`Arena`], and is relayed from there.
+//! [`Arena`], and is relayed from there. Of a long block only the beginning is
+//! copied, where the driver reads the rest to its [slot](Framer::slot).
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -19,11 +20,11 @@ use crate::wire::parse::{self, ParseError};
 pub const FRAME_HEADER: usize = 4 + 1;
 /// The longest frame that is not a block, length field included.
 pub const MAX_CONTROL: usize = 32 << 10;
-/// The smallest piece of memory that blocks are kept in.
-const MIN_CHUNK: usize = 64 << 10;
-/// A block frame at least this long that came alone is kept where it lies: in
-/// the arena it would take a chunk of its own, and the copy.
-const MIN_WHOLE: usize = MIN_CHUNK / 2;
+/// The pieces of memory that short blocks are kept in.
+const CHUNK: usize = 64 << 10;
+/// A block frame of this length is long: it has memory of its own, and is kept
+/// where it lies if it came alone.
+const LONG: usize = CHUNK / 2;
 
 /// One thing that came in.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,8 +74,8 @@ impl From<ParseError> for FrameError {
 ///
 /// Memory: a peer that announces a frame and sends no more of it costs at most
 /// [`MAX_CONTROL`] bytes, or, where blocks are allowed, the slot of one frame
-/// of the maximum length, which keeps its chunk of the arena alive: at most
-/// twice that length or 64 KiB. Whoever owns the connection ends it when
+/// of the maximum length, or a chunk of the arena, 64 KiB, that its slot keeps
+/// alive. Whoever owns the connection ends it when
 /// [`is_partial`](Self::is_partial) holds for too long.
 #[derive(Debug)]
 pub struct Framer {
@@ -87,7 +88,7 @@ pub struct Framer {
     /// The body so far of a control frame that came in pieces; kept for reuse.
     gathered: Vec<u8>,
     /// The frame so far of a block.
-    slot: Option<BytesMut>,
+    slot: Option<Slot>,
     failed: Option<FrameError>,
 }
 
@@ -125,8 +126,33 @@ impl Framer {
     /// The block, if what came in is one long block frame and nothing else.
     pub fn whole(&self, input: &Bytes) -> Option<Block> {
         let allowed = self.blocks && self.failed.is_none() && !self.is_partial();
-        let fits = input.len() >= MIN_WHOLE && input.len() <= self.max;
+        let fits = input.len() >= LONG && input.len() <= self.max;
         (fits && allowed).then(|| Block::from_frame(input.clone())).flatten()
+    }
+
+    /// Where the rest of a long block that has begun goes: after what is there,
+    /// as much as there is spare capacity for. [`filled`](Self::filled) is next.
+    pub fn slot(&mut self) -> Option<&mut Vec<u8>> {
+        match &mut self.slot {
+            Some(Slot::Own(frame)) => Some(frame),
+            _ => None,
+        }
+    }
+
+    /// The block, if its slot is full; and what was written beyond its end, which
+    /// is of the next frames.
+    pub fn filled(&mut self) -> Option<(Block, Vec<u8>)> {
+        let length = 4 + self.parts().0 as usize;
+        let mut frame = match self.slot.take() {
+            Some(Slot::Own(frame)) if frame.len() >= length => frame,
+            begun => {
+                self.slot = begun;
+                return None;
+            }
+        };
+        self.have = 0;
+        let rest = frame.split_off(length);
+        Block::from_frame(frame.into()).map(|block| (block, rest))
     }
 
     /// Takes bytes from the front of `input` until one thing is whole. `None`
@@ -191,19 +217,18 @@ impl Framer {
         if frame < BLOCK_HEADER {
             return Err(ParseError::Length.into());
         }
-        let mut slot = arena.slot(frame);
-        slot.extend_from_slice(&self.header);
+        let mut slot = match frame < LONG {
+            true => Slot::Shared(arena.slot(frame)),
+            false => Slot::Own(Vec::with_capacity(frame)),
+        };
+        slot.extend(&self.header);
         self.slot = Some(slot);
         Ok(())
     }
 
-    fn block(
-        &mut self,
-        mut slot: BytesMut,
-        input: &mut &[u8],
-    ) -> Result<Option<Incoming>, FrameError> {
+    fn block(&mut self, mut slot: Slot, input: &mut &[u8]) -> Result<Option<Incoming>, FrameError> {
         let frame = 4 + self.parts().0 as usize;
-        slot.extend_from_slice(take(input, frame - slot.len()));
+        slot.extend(take(input, frame.saturating_sub(slot.len())));
         if slot.len() < frame {
             self.slot = Some(slot);
             return Ok(None);
@@ -244,13 +269,45 @@ fn take<'a>(input: &mut &'a [u8], n: usize) -> &'a [u8] {
     front
 }
 
-/// Where the block frames of all connections of a node are kept: in chunks of
-/// at least 64 KiB, cut into slots of one frame each.
+/// Where the frame of a block is gathered, and kept.
+#[derive(Debug)]
+enum Slot {
+    /// In a part of an [`Arena`]'s chunk.
+    Shared(BytesMut),
+    /// In memory of its own, which the driver may read into.
+    Own(Vec<u8>),
+}
+
+impl Slot {
+    fn len(&self) -> usize {
+        match self {
+            Self::Shared(frame) => frame.len(),
+            Self::Own(frame) => frame.len(),
+        }
+    }
+
+    fn extend(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Shared(frame) => frame.extend_from_slice(bytes),
+            Self::Own(frame) => frame.extend_from_slice(bytes),
+        }
+    }
+
+    fn freeze(self) -> Bytes {
+        match self {
+            Self::Shared(frame) => frame.freeze(),
+            Self::Own(frame) => frame.into(),
+        }
+    }
+}
+
+/// Where the frames of short blocks of all connections of a node are kept: in
+/// chunks of 64 KiB, cut into slots of one frame each.
 ///
-/// A chunk has room for two frames of the length that it was made for, and
-/// costs two allocations (the bytes, and what `bytes` counts owners with), so
-/// a block costs one on average, and for small blocks far less. A chunk lives
-/// as long as any block in it; blocks that came together also expire together.
+/// A chunk costs two allocations (the bytes, and what `bytes` counts owners
+/// with) and has room for two frames or more, so a block costs one at most. A
+/// chunk lives as long as any block in it; blocks that came together also
+/// expire together.
 #[derive(Debug, Default)]
 pub struct Arena {
     /// What is left of the newest chunk.
@@ -266,7 +323,7 @@ impl Arena {
     /// An empty slot with room for exactly `length` bytes.
     fn slot(&mut self, length: usize) -> BytesMut {
         if self.chunk.capacity() < length && !self.chunk.try_reclaim(length) {
-            self.chunk = BytesMut::with_capacity(MIN_CHUNK.max(2 * length));
+            self.chunk = BytesMut::with_capacity(CHUNK);
         }
         let rest = self.chunk.split_off(length);
         core::mem::replace(&mut self.chunk, rest)
@@ -303,6 +360,35 @@ mod tests {
         framer.next(&mut bytes, &mut Arena::new())
     }
 
+    /// Receives bytes as a driver does that reads to slots: up to so many beyond
+    /// what is missing, if the slot has room for more.
+    fn read(mut bytes: &[u8], cuts: &[u16], beyond: usize) -> Vec<Result<Incoming, FrameError>> {
+        let (mut framer, mut arena) = (framer(), Arena::new());
+        let mut cuts = cuts.iter().map(|&n| usize::from(n).max(1)).cycle();
+        let mut received = Vec::new();
+        while !bytes.is_empty() {
+            let cut = cuts.next().unwrap_or(bytes.len());
+            let Some(slot) = framer.slot() else {
+                let mut piece = take(&mut bytes, cut.min(1_000));
+                while let Some(next) = framer.next(&mut piece, &mut arena).transpose() {
+                    received.push(next);
+                }
+                continue;
+            };
+            slot.reserve_exact(slot.capacity() - slot.len() + beyond);
+            let room = slot.capacity() - slot.len();
+            slot.extend_from_slice(take(&mut bytes, cut.min(room)));
+            if let Some((block, rest)) = framer.filled() {
+                received.push(Ok(Incoming::Block(block)));
+                let mut rest = &rest[..];
+                while let Some(next) = framer.next(&mut rest, &mut arena).transpose() {
+                    received.push(next);
+                }
+            }
+        }
+        received
+    }
+
     quickcheck! {
         fn traffic_arrives_as_it_was_sent(traffic: Vec<check::Sent>, cuts: Vec<u8>) -> bool {
             let bytes: Vec<u8> = traffic.iter().flat_map(check::Sent::bytes).collect();
@@ -327,6 +413,21 @@ mod tests {
             check::any_stream(&bytes, &cuts);
         }
 
+        fn a_slot_gives_what_copying_gives(
+            traffic: Vec<(bool, u16)>,
+            cuts: Vec<u16>,
+            beyond: u8
+        ) -> bool {
+            let some = |&(block, n): &(bool, u16)| match block {
+                true => check::Sent::Block(Block::new(
+                    Seq(n.into()), &Signature([1; 64]), &vec![n as u8; 2 * usize::from(n)]
+                )),
+                false => check::Sent::Unknown(0x7f, vec![n as u8; usize::from(n) / 3]),
+            };
+            let bytes: Vec<u8> = traffic.iter().flat_map(|t| some(t).bytes()).collect();
+            read(&bytes, &cuts, beyond.into()) == check::receive(&bytes, MAX, &[]).0
+        }
+
         fn a_header_takes_no_more_memory_than_its_frame_may(
             length: u32,
             block: bool,
@@ -342,8 +443,8 @@ mod tests {
                 let begun = framer.next(&mut &bytes[..], &mut arena);
                 assert!(begun.is_err() || length as usize <= MAX);
             });
-            let most = if block && length as usize <= MAX { 2 * (length as usize + 4) } else { 0 };
-            allocated.bytes_max <= (most.max(MIN_CHUNK) + 2 * few.len() + 1_000) as u64
+            let most = if block && length as usize <= MAX { length as usize + 4 } else { 0 };
+            allocated.bytes_max <= (most.max(CHUNK) + 2 * few.len() + 1_000) as u64
         }
 
         fn cuts_do_not_matter_to_garbage(bytes: Vec<u8>, cuts: Vec<u8>) -> () {
@@ -453,7 +554,7 @@ mod tests {
             });
             assert_eq!(kept.len(), 100);
             assert!(allocated.count_total <= 100, "{length}: {allocated:?}");
-            let most = (100 * 2 * bytes.len()).max(MIN_CHUNK) as u64;
+            let most = (100 * 2 * bytes.len()).max(CHUNK) as u64;
             assert!(allocated.bytes_total <= most + 10_000, "{length}: {allocated:?}");
         }
     }

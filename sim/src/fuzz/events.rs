@@ -130,6 +130,7 @@ fn deed<M: Machine>(hand: &mut Hand<M>, c: &mut Choices<'_>) {
         }
         11 => become_child(hand, c),
         18 => disk(hand, c),
+        19 => long_block(hand, c),
         12 => {
             let leap = Duration::from_secs(u64::from(c.u32()) >> c.below(32));
             hand.now = hand.now + leap;
@@ -171,6 +172,17 @@ fn unknown_names<M: Machine>(hand: &mut Hand<M>, c: &mut Choices<'_>) {
     hand.handle(Event::Closed { link });
     hand.handle(Event::DialFailed { dial: DialId(u64::MAX) });
     hand.handle(Event::Datagram { from: addr(1), bytes });
+}
+
+/// A long block, or the beginning of one, read to where it is kept.
+fn long_block<M: Machine>(hand: &mut Hand<M>, c: &mut Choices<'_>) {
+    let Some(link) = link(hand, c) else { return };
+    let payload = vec![c.byte(); usize::from(c.u16())];
+    let block = Block::new(near(hand.now, c), &Signature([1; 64]), &payload);
+    let bytes = block.frame().slice(..block.frame().len() >> c.below(3));
+    hand.read(link, &bytes, 1 + c.below(1 << 10));
+    // What was never appended.
+    hand.handle(Event::Filled { link, bytes: c.u32() as usize });
 }
 
 /// Somewhere in the channel, or far from it.

@@ -212,6 +212,24 @@ impl<M: Machine> Hand<M> {
         self.handle(Event::Received { link, bytes: bytes.into() });
     }
 
+    /// Bytes come in on a link, and are read to the machine's own memory where it
+    /// lends some, otherwise in pieces of up to `piece` bytes.
+    pub fn read(&mut self, link: LinkId, mut bytes: &[u8], piece: usize) {
+        while !bytes.is_empty() {
+            let slot = self.machine.slot(link);
+            let room = slot.as_ref().map_or(piece, |slot| slot.capacity() - slot.len());
+            let (some, rest) = bytes.split_at(room.max(1).min(bytes.len()));
+            bytes = rest;
+            match slot {
+                Some(slot) => {
+                    slot.extend_from_slice(some);
+                    self.handle(Event::Filled { link, bytes: some.len() });
+                }
+                None => self.receive(link, some.to_vec()),
+            }
+        }
+    }
+
     /// A message comes in on a link.
     pub fn say(&mut self, link: LinkId, message: &Message) {
         self.receive(link, frame(message));
