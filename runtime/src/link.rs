@@ -24,7 +24,7 @@ pub(crate) struct Link<S> {
     /// A driver speaks once for each change, so what it said is kept until the
     /// kernel says the opposite.
     ready: Readiness,
-    /// Whether the last read was to a slot of the machine's.
+    /// Whether the last bytes went to a slot of the machine's.
     long: bool,
 }
 
@@ -70,8 +70,9 @@ impl<S: Stream> Link<S> {
     /// whatever way.
     pub(crate) fn read(&mut self, space: &mut [u8]) -> Option<usize> {
         let most = if self.long { SHORT.min(space.len()) } else { space.len() };
+        let n = self.read_by(most, |stream| stream.read(&mut space[..most]))?;
         self.long = false;
-        self.read_by(most, |stream| stream.read(&mut space[..most]))
+        Some(n)
     }
 
     /// Reads once, as [`read`](Self::read) does, into the machine's slot.

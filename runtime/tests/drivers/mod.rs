@@ -7,3 +7,4 @@ mod doors;
 mod links;
 #[cfg(target_os = "linux")]
 mod scarcity;
+mod slots;
