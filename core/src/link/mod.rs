@@ -315,13 +315,13 @@ impl Links {
         self.links.get_mut(&id)?.framer.slot()
     }
 
-    /// The block on a link, if its slot is full; and what came after it.
-    pub(crate) fn filled(&mut self, now: Time, id: LinkId) -> Option<(Block, Vec<u8>)> {
+    /// The block on a link, if its slot is full.
+    pub(crate) fn filled(&mut self, now: Time, id: LinkId) -> Option<Block> {
         let link = self.links.get_mut(&id)?;
-        let filled = link.framer.filled()?;
+        let block = link.framer.filled()?;
         link.partial = None;
         link.heard = now;
-        Some(filled)
+        Some(block)
     }
 
     /// Hands over what a link must still say before it is closed; control only.

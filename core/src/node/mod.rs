@@ -456,7 +456,16 @@ impl Node {
         if let Some(block) = self.links.receive_whole(self.now, link, bytes) {
             return self.on_block(link, block);
         }
-        self.take_in(link, bytes);
+        let mut input = &bytes[..];
+        // Whatever a message does to its link, the loop looks it up again.
+        while let Some(incoming) = self.links.receive(self.now, link, &mut input) {
+            match incoming {
+                Ok(Incoming::Message(message)) => self.on_message(link, message),
+                Ok(Incoming::Block(block)) => self.on_block(link, block),
+                Ok(Incoming::Unknown(_)) => {}
+                Err(error) => return self.on_frame_error(link, error),
+            }
+        }
     }
 
     fn on_filled(&mut self, link: LinkId, bytes: usize) {
@@ -466,21 +475,8 @@ impl Node {
             return;
         }
         self.stats.bytes_received = self.stats.bytes_received.saturating_add(bytes as u64);
-        if let Some((block, rest)) = filled {
+        if let Some(block) = filled {
             self.on_block(link, block);
-            self.take_in(link, &rest);
-        }
-    }
-
-    fn take_in(&mut self, link: LinkId, mut input: &[u8]) {
-        // Whatever a message does to its link, the loop looks it up again.
-        while let Some(incoming) = self.links.receive(self.now, link, &mut input) {
-            match incoming {
-                Ok(Incoming::Message(message)) => self.on_message(link, message),
-                Ok(Incoming::Block(block)) => self.on_block(link, block),
-                Ok(Incoming::Unknown(_)) => {}
-                Err(error) => return self.on_frame_error(link, error),
-            }
         }
     }
 
