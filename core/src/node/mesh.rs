@@ -250,10 +250,7 @@ impl Node {
         let mut news = false;
         for (sub, feed) in stream.feeds.iter_mut() {
             let parent = feed.parent.and_then(|node| self.partners.get(node));
-            let path = parent.map_or(Path::NONE, |p| {
-                p.map.as_ref().map_or(Path::NONE, |m| m.path(sub).extend(p.rtt()))
-            });
-            let path = if path.is_live() { path } else { Path::NONE };
+            let path = parent.map_or(Path::NONE, |p| p.path(self.now, &self.config, sub));
             news |= path.hops != feed.path.hops
                 || path.delay.abs_diff(feed.path.delay) > NEWS.max(feed.path.delay / 4);
             feed.path = path;
@@ -277,6 +274,7 @@ impl Node {
             self.members.failed(self.now, &self.config, &mut self.rng, node);
         }
         self.members.expire(self.now, &self.config);
+        self.refresh_paths();
         self.check_loads();
         self.renew_cache();
         self.check_links();

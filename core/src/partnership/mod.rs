@@ -9,8 +9,8 @@ use core::time::Duration;
 use smallvec::SmallVec;
 
 use crate::config::Config;
-use crate::id::{LinkId, NodeId, Seq};
-use crate::stream::map::BufferMap;
+use crate::id::{LinkId, NodeId, Seq, SubStream};
+use crate::stream::map::{BufferMap, Path};
 use crate::time::{Time, micros};
 use crate::wire::message::{Member, Token};
 
@@ -132,11 +132,22 @@ impl Partner {
         self.lies = self.lies.saturating_sub(1);
     }
 
-    /// Whether it has a way to the provider, as far as it told lately: whose
-    /// timers stand, so that it only answers, knows of nothing that is new.
+    /// Its map, if it told lately how things stand: whose timers stand, so that
+    /// it only answers, knows of nothing that is new.
+    fn recent_map(&self, now: Time, config: &Config) -> Option<&BufferMap> {
+        self.map.as_ref().filter(|_| now.since(self.map_at) <= config.partner_timeout * 2)
+    }
+
+    /// Whether it has a way to the provider.
     pub(crate) fn leads_to_provider(&self, now: Time, config: &Config) -> bool {
-        now.since(self.map_at) <= config.partner_timeout * 2
-            && self.map.as_ref().is_some_and(|m| m.paths.iter().any(|path| path.is_live()))
+        let map = self.recent_map(now, config);
+        map.is_some_and(|m| m.paths.iter().any(|path| path.is_live()))
+    }
+
+    /// The way to the provider through it.
+    pub(crate) fn path(&self, now: Time, config: &Config, sub: SubStream) -> Path {
+        let path = self.recent_map(now, config).map(|m| m.path(sub).extend(self.rtt()));
+        path.filter(|path| path.is_live()).unwrap_or(Path::NONE)
     }
 
     /// The newest block of a sub-stream that it should hold by now, if it goes
