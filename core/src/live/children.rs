@@ -114,6 +114,22 @@ impl Children {
         Ok(())
     }
 
+    /// Takes the first subscription of a sub-stream in the place of another, which
+    /// is returned: the last to come of the sub-stream with the most children.
+    pub(crate) fn admit_first(
+        &mut self,
+        sub: SubStream,
+        child: Child,
+    ) -> Option<(NodeId, SubStream)> {
+        let several = self.subs.iter().any(|children| children.len() > 1);
+        if self.unit > 1 || !several || !self.subs.get(usize::from(sub.0))?.is_empty() {
+            return None;
+        }
+        let shed = self.shed();
+        self.subs.get_mut(usize::from(sub.0))?.push(child);
+        shed
+    }
+
     /// Ends a subscription; whether there was one.
     pub(crate) fn remove(&mut self, node: NodeId, sub: SubStream) -> bool {
         let Some(children) = self.subs.get_mut(usize::from(sub.0)) else { return false };
@@ -245,6 +261,21 @@ mod tests {
         assert_eq!(big.budget(), 21, "once burnt, it grows by one");
         assert_eq!(big.review(load(40, 0), Some(12)), 0);
         assert_eq!(big.budget(), 12, "the user's cap");
+    }
+
+    #[test]
+    fn a_sub_stream_without_a_child_takes_the_place_of_another() {
+        let mut c = full();
+        assert_eq!(c.admit_first(SubStream(0), child(9)), None, "it has a child");
+        assert!(c.remove(NodeId([5; 16]), SubStream(5)));
+        assert_eq!(c.admit_first(SubStream(5), child(9)), None, "nobody has two");
+        assert_eq!(c.admit(SubStream(2), child(8)), Ok(()));
+        assert_eq!(c.admit(SubStream(5), child(9)), Err(Reason::Full));
+        let shed = Some((NodeId([8; 16]), SubStream(2)));
+        assert_eq!(c.admit_first(SubStream(5), child(9)), shed);
+        assert!(c.has(NodeId([9; 16]), SubStream(5)));
+        assert_eq!(c.len(), 8);
+        assert_eq!(c.admit_first(SubStream(99), child(9)), None);
     }
 
     #[test]

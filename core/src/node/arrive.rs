@@ -52,6 +52,8 @@ impl Node {
         let (channel, Some(buffer)) = (&stream.channel, &stream.buffer) else { return };
         let feed = stream.feeds.get(seq.sub_stream(channel.sub_streams()));
         let asked_for = feed.is_some_and(|f| f.expects(node)) || stream.repair.expects(seq, node);
+        // What somebody who was left still had on the way is as good as any other.
+        let welcome = asked_for || (self.config.repair && buffer.is_missing(seq));
         // While nothing else comes, it may be the provider's clock that leapt. Who
         // pulls all has a clock that lags by the periods of those who had a block
         // before, and asked for this one by its number.
@@ -59,7 +61,7 @@ impl Node {
             && stream.clock.is_steady(now)
             && now.since(stream.progress) < FUTURE
             && stream.clock.stream(now).is_some_and(|t| channel.slot_start(seq) > t + FUTURE);
-        if !asked_for || future || seq < buffer.start() {
+        if !welcome || future || seq < buffer.start() {
             self.stats.unwanted += 1;
         } else if buffer.holds(seq) {
             self.stats.duplicates += 1;

@@ -235,6 +235,8 @@ impl Node {
         }
         let expected = stream.clock.local(stream.channel.slot_end(missing));
         let late = expected.map_or(0, |t| now.diff_micros(t)) - feed.overdue_after(repair_after);
+        // A change of parents has its price: no need while it is far from being played.
+        let overdue = overdue.max(stream.playout.delay().unwrap_or_default() / 2);
         if late > signed_micros(overdue) && now >= feed.changed + self.config.cool_down {
             // Somebody else must be ahead of it, or it is not the parent's fault.
             let block = stream.channel.block();

@@ -9,11 +9,16 @@ use crate::id::{LinkId, NodeId, Seq};
 use crate::live::pace::Pace;
 use crate::node::{Node, TICK};
 use crate::partnership::Partner;
+use crate::time::signed_micros;
 use crate::wire::message::Message;
 
 /// A block this overdue that the provider no longer has, and every partner
 /// denies to have, is given up.
 const UNOBTAINABLE: Duration = Duration::from_secs(1);
+/// What a parent brings late is not pulled sooner than this before it is to be
+/// played, or than a repair takes: time for three tries. Who pulls at once where
+/// uplinks are full has it brought twice, and that is what fills them.
+const DEADLINE: Duration = Duration::from_secs(2);
 /// Gaps asked for in one look.
 const MAX_GAPS: usize = 64;
 
@@ -40,7 +45,9 @@ impl Node {
         let (channel, s) = (&stream.channel, stream.channel.sub_streams());
         let next = stream.playout.next().unwrap_or(buffer.start());
         stream.repair.forget_before(next);
-        let Pace { repair_after, answer, .. } = stream.pace;
+        let Pace { repair_after, answer, max_repair, .. } = stream.pace;
+        let delay = stream.playout.delay().unwrap_or_default();
+        let at_ease = signed_micros(delay.saturating_sub(DEADLINE.max(max_repair)));
         let mut gaps: SmallVec<[Seq; MAX_GAPS]> = SmallVec::new();
         for (sub, feed) in stream.feeds.iter() {
             let slack = feed.overdue_after(repair_after);
@@ -50,7 +57,11 @@ impl Node {
                 // A later block of the same sub-stream came: TCP keeps order,
                 // so this one was left out.
                 let passed = seq < buffer.end() && buffer.holds(seq.plus(u64::from(s)));
-                let patience = if passed && feed.parent.is_some() { 0 } else { slack };
+                let patience = match feed.parent {
+                    Some(_) if passed => 0,
+                    Some(_) => slack.max(at_ease),
+                    None => slack,
+                };
                 if expected.is_none_or(|t| now.diff_micros(t) < patience)
                     || seq >= stream.horizon(now)
                 {

@@ -16,6 +16,8 @@ use crate::wire::message::{Message, Reason, Refused, Subscribe, SubscribeReply, 
 /// A child whose blocks have queued in so many reviews in a row, two seconds,
 /// gets more than fits.
 const STUCK: u32 = 8;
+/// If it is the only one, it may have a slow downlink, and is given eight seconds.
+const STUCK_ALONE: u32 = 4 * STUCK;
 /// A reader that takes nothing for this long, or S·D if that is longer, has
 /// stopped; one behind a busy uplink gets its turn sooner.
 const NOT_READING: Duration = Duration::from_millis(500);
@@ -57,8 +59,19 @@ impl Node {
         if stream.feeds.get(sub).is_some_and(|f| f.expects(node) && f.former != Some(node)) {
             return Err(Reason::NoSource);
         }
-        let window = stream.channel.blocks_in(window);
-        stream.children.admit(sub, Child { node, from, window })
+        let child = Child { node, from, window: stream.channel.blocks_in(window) };
+        let result = stream.children.admit(sub, child);
+        // A sub-stream that nobody has of the provider is nowhere: its viewers feed
+        // each other in a circle.
+        if result == Err(Reason::Full)
+            && is_source
+            && self.config.repair
+            && let Some((other, its)) = stream.children.admit_first(sub, child)
+        {
+            self.send_elsewhere(other, its);
+            return Ok(());
+        }
+        result
     }
 
     fn refused(&mut self, node: NodeId, reason: Reason) -> Refused {
@@ -283,6 +296,7 @@ impl Node {
         let burst = limit.max(stream.pace.round.min(LONGEST_BURST));
         let mut load = Load::default();
         let mut stuck: SmallVec<[NodeId; 8]> = SmallVec::new();
+        let mut lasting = false;
         for p in self.partners.iter_mut().filter(|p| stream.children.has_any(p.member.node)) {
             let Some(link) = p.block_out else { continue };
             let Some((delay, standing)) = self.links.take_delay(self.now, link, stuck_after) else {
@@ -294,6 +308,7 @@ impl Node {
             load.busy |= delay > limit / 3;
             p.behind = if delay > limit { p.behind.saturating_add(1) } else { 0 };
             if p.behind >= STUCK {
+                lasting |= self.config.repair && p.behind.is_multiple_of(STUCK_ALONE);
                 stuck.push(p.member.node);
             }
         }
@@ -320,9 +335,8 @@ impl Node {
         }
         // Links share an uplink by turns: when it is full, those who want the
         // most of it fall behind, for ever and all that they feed with them,
-        // while the many who want little notice nothing. One alone may have a
-        // slow downlink.
-        if shed == 0 && stuck.len() >= 2 {
+        // while the many who want little notice nothing.
+        if shed == 0 && (stuck.len() >= 2 || lasting) {
             for node in stuck {
                 let sub = self.stream.as_mut().and_then(|s| s.children.shed_from(node));
                 sub.into_iter().for_each(|sub| self.send_elsewhere(node, sub));
