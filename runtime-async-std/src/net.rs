@@ -11,6 +11,9 @@ use bytes::Bytes;
 use eddy_core::LinkId;
 use eddy_runtime::{Net, ReadBuffer, Sockets, Stream};
 use futures_lite::{AsyncRead, AsyncWrite, StreamExt, future, stream};
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use socket2::SockRef;
 
 use crate::rt::{self, TcpStream};
@@ -147,15 +150,15 @@ impl Stream for Tcp {
     }
 
     fn append(&mut self, to: &mut Vec<u8>) -> io::Result<usize> {
-        self.poll(|stream, cx| match eddy_runtime::append(&*stream, to) {
-            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+        self.poll(|stream, cx| match recv(&*stream, spare_capacity(to), RecvFlags::empty()) {
+            Err(Errno::WOULDBLOCK) => {
                 // Asks to be told, which the runtime does for its own reads only.
                 let mut one = [0];
                 let n = ready!(stream.poll_read(cx, &mut one))?;
                 to.extend_from_slice(&one[..n]);
                 Poll::Ready(Ok(n))
             }
-            done => Poll::Ready(done),
+            done => Poll::Ready(Ok(done?.0)),
         })
     }
 

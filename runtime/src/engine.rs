@@ -80,13 +80,11 @@ impl<M: Machine, H: Host, N: Net> Engine<M, H, N> {
     }
 
     /// A door to this engine for other threads.
-    #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
     /// The clock that it runs by.
-    #[must_use]
     pub fn clock(&self) -> Clock {
         self.clock
     }
@@ -283,17 +281,11 @@ impl<M: Machine, H: Host, N: Net> Engine<M, H, N> {
         for _ in 0..READS {
             // It may be closed or paused by what the machine wanted meanwhile.
             let Some(link) = self.links.get_mut(&id).filter(|link| link.can_read()) else { return };
-            let open = link.phase == Phase::Open;
-            let slot = if open { self.machine.slot(id) } else { None };
-            let is_slot = slot.is_some();
-            let read = match slot {
-                Some(slot) => link.append(slot),
-                None => link.read(self.buffer.space()),
-            };
-            match read {
-                Some(0) => self.end(id),
-                Some(bytes) if is_slot => self.input(Event::Filled { link: id, bytes }),
-                Some(n) if open => {
+            let slot = self.machine.slot(id).filter(|_| link.phase == Phase::Open);
+            match (slot.is_some(), link.read(slot, self.buffer.space())) {
+                (_, Some(0)) => self.end(id),
+                (true, Some(bytes)) => self.input(Event::Filled { link: id, bytes }),
+                (false, Some(n)) if link.phase == Phase::Open => {
                     let bytes = self.buffer.take(n);
                     self.input(Event::Received { link: id, bytes });
                 }

@@ -58,5 +58,5 @@ pub use buffer::ReadBuffer;
 pub use clock::Clock;
 pub use engine::Engine;
 pub use handle::{Full, Handle};
-pub use net::{Net, Readiness, Stream, append};
+pub use net::{Net, Readiness, Stream};
 pub use sockets::Sockets;

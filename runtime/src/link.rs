@@ -10,9 +10,6 @@ use crate::net::{Readiness, Stream};
 
 /// Pieces handed to the kernel in one call.
 const SLICES: usize = 64;
-/// Read after what went to a slot: enough for the header of the next frame,
-/// and little of what could go to its slot.
-const SHORT: usize = 2 << 10;
 
 #[derive(Debug)]
 pub(crate) struct Link<S> {
@@ -24,8 +21,6 @@ pub(crate) struct Link<S> {
     /// A driver speaks once for each change, so what it said is kept until the
     /// kernel says the opposite.
     ready: Readiness,
-    /// Whether the last bytes went to a slot of the machine's.
-    long: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +45,6 @@ impl<S: Stream> Link<S> {
             outbox: Outbox::default(),
             reading: true,
             ready: Readiness { writable: true, ..Readiness::default() },
-            long: false,
         }
     }
 
@@ -66,27 +60,14 @@ impl<S: Stream> Link<S> {
         self.ready.broken || (self.ready.readable && (self.reading || self.phase != Phase::Open))
     }
 
-    /// Reads once: `None` if nothing is there, 0 if it has come to its end, in
-    /// whatever way.
-    pub(crate) fn read(&mut self, space: &mut [u8]) -> Option<usize> {
-        let most = if self.long { SHORT.min(space.len()) } else { space.len() };
-        let n = self.read_by(most, |stream| stream.read(&mut space[..most]))?;
-        self.long = false;
-        Some(n)
-    }
-
-    /// Reads once, as [`read`](Self::read) does, into the machine's slot.
-    pub(crate) fn append(&mut self, slot: &mut Vec<u8>) -> Option<usize> {
-        self.long = true;
-        self.read_by(slot.capacity() - slot.len(), |stream| stream.append(slot))
-    }
-
-    fn read_by(
-        &mut self,
-        most: usize,
-        read: impl FnOnce(&mut S) -> io::Result<usize>,
-    ) -> Option<usize> {
-        let n = match read(&mut self.stream) {
+    /// Reads once, to the machine's slot if there is one: `None` if nothing is
+    /// there, 0 if it has come to its end, in whatever way.
+    pub(crate) fn read(&mut self, slot: Option<&mut Vec<u8>>, space: &mut [u8]) -> Option<usize> {
+        let (most, read) = match slot {
+            Some(slot) => (slot.capacity() - slot.len(), self.stream.append(slot)),
+            None => (space.len(), self.stream.read(space)),
+        };
+        let n = match read {
             // Nobody wants what is left, and a pause must not hide the loss.
             _ if self.ready.broken && !self.reading => Some(0),
             Err(e) if e.kind() == ErrorKind::WouldBlock && !self.ready.broken => None,

@@ -5,9 +5,6 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use eddy_core::LinkId;
-use rustix::buffer::spare_capacity;
-use rustix::fd::AsFd;
-use rustix::net::RecvFlags;
 
 /// Sockets that never block. Whatever is not possible now fails with
 /// [`WouldBlock`](io::ErrorKind::WouldBlock); the driver tells the
@@ -46,8 +43,8 @@ pub trait Stream: Read + Write {
     /// `WouldBlock` if that is still open; any other if it has failed.
     fn connected(&mut self) -> io::Result<SocketAddr>;
 
-    /// Reads to the end of `to`, at most as much as it has spare capacity for;
-    /// [`append`](crate::append) does it. Otherwise as [`Read::read`].
+    /// Reads to the end of `to`, at most as much as it has spare capacity for.
+    /// Otherwise as [`Read::read`].
     ///
     /// # Errors
     /// Those of [`Read::read`].
@@ -55,16 +52,6 @@ pub trait Stream: Read + Write {
 
     /// Says goodbye: nothing will be written any more.
     fn finish(&mut self);
-}
-
-/// Receives from a socket to the end of `to`, at most as much as it has spare
-/// capacity for, into memory that need not be initialised.
-///
-/// # Errors
-/// Those of the operating system.
-pub fn append(from: impl AsFd, to: &mut Vec<u8>) -> io::Result<usize> {
-    let (n, _) = rustix::net::recv(from, spare_capacity(to), RecvFlags::empty())?;
-    Ok(n)
 }
 
 /// What a driver knows of a connection. What is false says nothing.

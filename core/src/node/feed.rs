@@ -235,9 +235,11 @@ impl Node {
         }
         let expected = stream.clock.local(stream.channel.slot_end(missing));
         let late = expected.map_or(0, |t| now.diff_micros(t)) - feed.overdue_after(repair_after);
-        // A change of parents has its price: no need while it is far from being played.
-        let overdue = overdue.max(stream.playout.delay().unwrap_or_default() / 2);
-        if late > signed_micros(overdue) && now >= feed.changed + self.config.cool_down {
+        if late > signed_micros(overdue)
+            // A change of parents has its price: no need while it is far from being played.
+            && late > signed_micros(stream.playout.delay().unwrap_or_default() / 2)
+            && now >= feed.changed + self.config.cool_down
+        {
             // Somebody else must be ahead of it, or it is not the parent's fault.
             let block = stream.channel.block();
             let views = Self::views(now, &self.partners, stream);
@@ -489,7 +491,7 @@ impl Node {
             stream.orphaned = None;
         } else if now.since(*stream.orphaned.get_or_insert(now)) > ORPHANED {
             stream.orphaned = Some(now + Duration::from_secs(60));
-            let leads = self.partners.iter().any(|p| p.leads_to_provider(self.now, &self.config));
+            let leads = self.partners.iter().any(|p| p.leads_to_provider(self.lately()));
             let warning = match self.config.paths && !leads {
                 true => Warning::NoProvider,
                 false => Warning::NoUpload,

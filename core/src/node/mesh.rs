@@ -10,6 +10,7 @@ use crate::membership::GOSSIP_SIZE;
 use crate::node::{Dial, Node, Timer};
 use crate::partnership::{Partner, Partnership};
 use crate::stream::map::{BufferMap, MapEntry, Path};
+use crate::time::Time;
 use crate::wire::message::{Member, Message, Reason, Refuse};
 
 /// A ping goes with every so manieth round of maps.
@@ -30,7 +31,7 @@ impl Node {
         let lost = self.config.paths
             && dialling == 0
             && count < self.config.max_partners
-            && !self.partners.iter().any(|p| p.leads_to_provider(self.now, &self.config));
+            && !self.partners.iter().any(|p| p.leads_to_provider(self.lately()));
         let wanted = self.config.partners.saturating_sub(count).max(usize::from(lost));
         if wanted == 0 {
             return;
@@ -241,16 +242,22 @@ impl Node {
         }
     }
 
+    /// What a partner told before this says nothing of how things stand.
+    pub(super) fn lately(&self) -> Time {
+        self.now - self.config.partner_timeout * 2
+    }
+
     /// Our way to the provider is our parent's way and one hop.
     pub(super) fn refresh_paths(&mut self) {
         if self.source.is_some() {
             return;
         }
+        let lately = self.lately();
         let Some(stream) = &mut self.stream else { return };
         let mut news = false;
         for (sub, feed) in stream.feeds.iter_mut() {
             let parent = feed.parent.and_then(|node| self.partners.get(node));
-            let path = parent.map_or(Path::NONE, |p| p.path(self.now, &self.config, sub));
+            let path = parent.map_or(Path::NONE, |p| p.path(lately, sub));
             news |= path.hops != feed.path.hops
                 || path.delay.abs_diff(feed.path.delay) > NEWS.max(feed.path.delay / 4);
             feed.path = path;
@@ -274,7 +281,10 @@ impl Node {
             self.members.failed(self.now, &self.config, &mut self.rng, node);
         }
         self.members.expire(self.now, &self.config);
-        self.refresh_paths();
+        let lately = self.lately();
+        if self.partners.iter().any(|p| p.map_at < lately) {
+            self.refresh_paths();
+        }
         self.check_loads();
         self.renew_cache();
         self.check_links();

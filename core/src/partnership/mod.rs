@@ -132,21 +132,20 @@ impl Partner {
         self.lies = self.lies.saturating_sub(1);
     }
 
-    /// Its map, if it told lately how things stand: whose timers stand, so that
-    /// it only answers, knows of nothing that is new.
-    fn recent_map(&self, now: Time, config: &Config) -> Option<&BufferMap> {
-        self.map.as_ref().filter(|_| now.since(self.map_at) <= config.partner_timeout * 2)
+    /// Its map, if it told after this time how things stand: whose timers stand, so
+    /// that it only answers, knows of nothing that is new.
+    fn map_after(&self, time: Time) -> Option<&BufferMap> {
+        self.map.as_ref().filter(|_| self.map_at >= time)
     }
 
-    /// Whether it has a way to the provider.
-    pub(crate) fn leads_to_provider(&self, now: Time, config: &Config) -> bool {
-        let map = self.recent_map(now, config);
-        map.is_some_and(|m| m.paths.iter().any(|path| path.is_live()))
+    /// Whether it has a way to the provider, as far as it told after this time.
+    pub(crate) fn leads_to_provider(&self, time: Time) -> bool {
+        self.map_after(time).is_some_and(|m| m.paths.iter().any(|path| path.is_live()))
     }
 
-    /// The way to the provider through it.
-    pub(crate) fn path(&self, now: Time, config: &Config, sub: SubStream) -> Path {
-        let path = self.recent_map(now, config).map(|m| m.path(sub).extend(self.rtt()));
+    /// The way to the provider through it, as far as it told after this time.
+    pub(crate) fn path(&self, time: Time, sub: SubStream) -> Path {
+        let path = self.map_after(time).map(|m| m.path(sub).extend(self.rtt()));
         path.filter(|path| path.is_live()).unwrap_or(Path::NONE)
     }
 
