@@ -104,10 +104,12 @@ impl Node {
             Dial::Bootstrap => self.bootstrap_lost(),
             Dial::Partner(node) => self.partner_unreachable(node),
             Dial::BlockIn(node, token) => {
-                if let Some(p) = self.partners.get_mut(node) {
-                    p.dialling = false;
-                    p.dial_back = Some(token);
-                }
+                let Some(p) = self.partners.get_mut(node) else { return };
+                p.dialling = false;
+                // A dial takes its time to fail. Meanwhile newer tokens may have come,
+                // and it remembers no more than the last few.
+                let token = p.spare.take().unwrap_or(token);
+                p.dial_back = Some(token);
                 self.tell(node, &Message::DialBack(token));
             }
             Dial::Past(errand, addr) => self.past_lost(errand, addr),
