@@ -6,21 +6,35 @@ use std::time::Duration;
 use eddy_core::config::Config;
 use eddy_sim::live::{Live, quantile};
 
-#[test]
-fn a_swarm_forms_with_little_upload_to_spare() {
-    let rate = 62_500;
-    let plan = Live {
-        viewers: 60,
+const RATE: u64 = 62_500;
+
+/// A swarm whose provider has 4 streams of upload.
+fn swarm(seed: u64, viewers: usize, upload: u64) -> Live {
+    Live {
+        viewers,
         joins: Duration::from_secs(6),
         watch: Duration::from_secs(84),
-        rate,
-        upload: rate * 8 / 5,
-        provider_upload: 4 * rate,
-        ..Live::report_swarm(2, Config::default(), Duration::from_millis(40))
-    };
-    let outcome = plan.run();
+        rate: RATE,
+        upload,
+        provider_upload: 4 * RATE,
+        ..Live::report_swarm(seed, Config::default(), Duration::from_millis(40))
+    }
+}
+
+#[test]
+fn a_swarm_forms_with_little_upload_to_spare() {
+    let outcome = swarm(2, 60, RATE * 8 / 5).run();
     assert_eq!(outcome.viewers.iter().find_map(|v| v.wrong), None);
     assert!(outcome.continuity() >= 0.98, "continuity {}", outcome.continuity());
     let lags = outcome.sorted(|v| v.end_to_end());
     assert!(quantile(&lags, 0.5) < Duration::from_secs(22), "lag {:?}", quantile(&lags, 0.5));
+}
+
+/// What is brought twice, or thrown away though it is missing, is what the others
+/// have to do without.
+#[test]
+fn a_swarm_lives_on_a_fifth_more_than_it_needs() {
+    let outcome = swarm(2, 48, RATE * 6 / 5).run();
+    assert_eq!(outcome.viewers.iter().find_map(|v| v.wrong), None);
+    assert!(outcome.continuity() >= 0.9, "continuity {}", outcome.continuity());
 }

@@ -11,11 +11,13 @@ use eddy_core::config::Config;
 use eddy_core::dht::DhtConfig;
 use eddy_core::node::Node;
 use eddy_core::rng::node_seed;
+use eddy_core::stream::block::Block;
 use eddy_core::stream::channel::{Channel, ChannelSpec, Name};
 use eddy_core::stream::map::{BufferMap, MapEntry, Path};
 use eddy_core::stream::sign::Signer;
+use eddy_core::time::micros;
 use eddy_core::wire::message::{Member, Message, Purpose, SubscribeReply, Token};
-use eddy_core::{Command, Join, NodeId, Position, Seq, SubStream, Time};
+use eddy_core::{Command, Join, LinkId, NodeId, Position, Seq, SubStream, Time};
 
 use super::Hand;
 use super::words::hello;
@@ -24,7 +26,7 @@ use crate::START;
 /// Block duration of [`channel`].
 pub const BLOCK: Duration = Duration::from_millis(40);
 /// Sub-streams of [`channel`].
-const SUB_STREAMS: u8 = 8;
+pub const SUB_STREAMS: u8 = 8;
 /// The bootstrap server's host.
 pub const SERVER: u8 = 1;
 /// The provider's host.
@@ -153,6 +155,46 @@ pub fn a_keeping_viewer() -> Hand<Node> {
 /// A viewer whose three partners grant it every sub-stream, and give it tokens.
 pub fn a_viewer_with_partners() -> Hand<Node> {
     with_partners(a_viewer(1))
+}
+
+/// A partner in somebody's hand.
+#[derive(Clone, Copy, Debug)]
+pub struct Other {
+    /// Who it is.
+    pub node: NodeId,
+    /// Its control link.
+    pub control: LinkId,
+    /// The link on which it may bring blocks.
+    pub blocks: LinkId,
+}
+
+/// The same with this configuration, and block links to its partners. The server
+/// does not answer.
+///
+/// # Panics
+/// If the configuration is invalid.
+pub fn a_viewer_with_block_links(config: &Config) -> (Hand<Node>, Vec<Other>) {
+    let node = viewer(1, config, FIRST_VIEWER, START);
+    let mut hand = with_partners(knowing_members(Hand::new(node, START, config.send_window)));
+    let controls: Vec<LinkId> = hand.open.keys().copied().collect();
+    let mut others = Vec::new();
+    while let Some((_, to)) = hand.dials.first().copied() {
+        let Some(n) = MEMBERS.into_iter().position(|id| addr(id) == to) else {
+            hand.refuse();
+            continue;
+        };
+        let (node, control) = (member(MEMBERS[n]).node, controls[n]);
+        let blocks = hand.answer().expect("it was dialled");
+        hand.say(blocks, &hello(MEMBERS[n], Purpose::Block(Token(u64::from(MEMBERS[n])))));
+        others.push(Other { node, control, blocks });
+    }
+    (hand, others)
+}
+
+/// A signed block of the channel.
+pub fn a_block(seq: Seq, payload: &[u8]) -> Block {
+    let signature = signer().sign_block(&channel().id(), micros(BLOCK), seq, payload);
+    Block::new(seq, &signature, payload)
 }
 
 fn with_partners(mut hand: Hand<Node>) -> Hand<Node> {

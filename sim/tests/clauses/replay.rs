@@ -5,23 +5,18 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use eddy_core::config::Config;
-use eddy_core::stream::block::Block;
-use eddy_core::time::micros;
 use eddy_core::wire::check::Choices;
-use eddy_core::wire::message::{Purpose, Token};
 use eddy_core::{Command, Event, Machine, Output, Time};
 use eddy_sim::START;
 use eddy_sim::fuzz::befall;
 use eddy_sim::hand::Hand;
 use eddy_sim::hand::cast::{
-    BLOCK, FIRST_VIEWER, MEMBERS, PROVIDER, SERVER, a_viewer_with_partners, channel, join,
-    provider, server, signer, viewer,
+    BLOCK, FIRST_VIEWER, PROVIDER, SERVER, a_block, a_viewer_with_block_links, channel, join,
+    provider, server, viewer,
 };
 
-use eddy_sim::hand::words::hello;
-
+use super::common::net;
 use super::common::swarm::Swarm;
-use super::common::{addr, net};
 use super::{for_any_bytes, secs, window};
 
 pub(super) type Tape = Rc<RefCell<Vec<Step>>>;
@@ -105,25 +100,15 @@ fn c6_bytes_read_to_where_they_are_kept_are_bytes_received() {
     for_any_bytes(64, |data| {
         let run = |piece: Option<usize>| {
             let mut choices = Choices::new(&data);
-            let mut hand = a_viewer_with_partners();
-            // The server, which does not answer; then block links.
-            hand.refuse();
-            let mut parents = Vec::new();
-            while let Some((_, to)) = hand.dials.first().copied() {
-                let id = MEMBERS.into_iter().find(|&id| to == addr(id)).unwrap();
-                let parent = hand.answer().unwrap();
-                hand.say(parent, &hello(id, Purpose::Block(Token(u64::from(id)))));
-                parents.push(parent);
-            }
+            let (mut hand, others) = a_viewer_with_block_links(&Config::default());
             for _ in 0..16 {
                 let seq = channel().seq_at(hand.now);
                 let payload = vec![choices.byte(); choices.below(100_000)];
-                let signature = signer().sign_block(&channel().id(), micros(BLOCK), seq, &payload);
-                let block = Block::new(seq, &signature, &payload);
-                for &parent in &parents {
+                let block = a_block(seq, &payload);
+                for other in &others {
                     match piece {
-                        Some(piece) => hand.read(parent, block.frame(), piece),
-                        None => hand.receive(parent, block.frame().clone()),
+                        Some(piece) => hand.read(other.blocks, block.frame(), piece),
+                        None => hand.receive(other.blocks, block.frame().clone()),
                     }
                 }
                 hand.pass(BLOCK);
