@@ -19,6 +19,7 @@ use crate::wakes::{ALARM, COMMANDS, DATAGRAMS, LISTENER, Token, Wakes};
 pub struct Driver<M, H> {
     engine: Engine<M, H, AsyncNet>,
     wakes: Arc<Wakes>,
+    clock: Clock,
     /// The timer that was set, and when it ends.
     alarm: Option<(Time, future::Boxed<()>)>,
 }
@@ -36,6 +37,7 @@ impl<M: Machine, H: Host> Driver<M, H> {
         Ok(Self {
             engine: Engine::new(net, local, clock, machine, host, waker),
             wakes,
+            clock,
             alarm: None,
         })
     }
@@ -95,7 +97,7 @@ impl<M: Machine, H: Host> Driver<M, H> {
         // than to set it anew whenever the machine changes its mind.
         let set = self.alarm.as_ref().map(|&(at, _)| at);
         let Some(until) = until.filter(|&until| set.is_none_or(|at| until < at)) else { return };
-        let wait = until.since(self.engine.clock().now());
+        let wait = until.since(self.clock.now());
         if wait.is_zero() {
             return task.wake_by_ref();
         }

@@ -20,6 +20,7 @@ const ALARM: Token = Token(usize::MAX - 2);
 pub struct Driver<M, H> {
     engine: Engine<M, H, MioNet>,
     poll: Poll,
+    clock: Clock,
 }
 
 impl<M: Machine, H: Host> Driver<M, H> {
@@ -33,7 +34,8 @@ impl<M: Machine, H: Host> Driver<M, H> {
         let waker = Arc::new(Alarm(Waker::new(poll.registry(), ALARM)?)).into();
         let local = sockets.local_addr();
         let net = MioNet::new(poll.registry().try_clone()?, sockets)?;
-        Ok(Self { engine: Engine::new(net, local, clock, machine, host, waker), poll })
+        let engine = Engine::new(net, local, clock, machine, host, waker);
+        Ok(Self { engine, poll, clock })
     }
 
     /// A door to this driver for other threads.
@@ -55,7 +57,7 @@ impl<M: Machine, H: Host> Driver<M, H> {
         let mut events = Events::with_capacity(1024);
         while let ControlFlow::Continue(until) = self.engine.turn() {
             // The poller rounds up to whole milliseconds: never early.
-            let timeout = until.map(|at| at.since(self.engine.clock().now()));
+            let timeout = until.map(|at| at.since(self.clock.now()));
             match self.poll.poll(&mut events, timeout) {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 done => done?,

@@ -15,12 +15,14 @@ pub struct Clock {
 impl Clock {
     /// Reads the wall clock, for the only time. One that stands before 1970
     /// counts as 1970.
+    #[must_use]
     pub fn start() -> Self {
         let unix = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         Self { start: Time::ZERO + unix, origin: Instant::now() }
     }
 
     /// The time now, cut to whole microseconds.
+    #[must_use]
     pub fn now(&self) -> Time {
         self.start + self.origin.elapsed()
     }

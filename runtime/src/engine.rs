@@ -80,13 +80,9 @@ impl<M: Machine, H: Host, N: Net> Engine<M, H, N> {
     }
 
     /// A door to this engine for other threads.
+    #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
-    }
-
-    /// The clock that it runs by.
-    pub fn clock(&self) -> Clock {
-        self.clock
     }
 
     /// Closes every connection and gives back what [`new`](Self::new) took.

@@ -126,9 +126,7 @@ impl Outbox {
         while let Some(piece) = self.0.pop_front_if(|piece| piece.len() <= left) {
             left -= piece.len();
         }
-        if let Some(piece) = self.0.front_mut() {
-            piece.advance(left);
-        }
+        self.0.front_mut().into_iter().for_each(|piece| piece.advance(left));
         Ok(written)
     }
 }

@@ -46,11 +46,13 @@ impl Sockets {
     }
 
     /// The address both are bound to, with the port that was found.
+    #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local
     }
 
     /// Both, for a driver to put on its poller. They do not block.
+    #[must_use]
     pub fn into_parts(self) -> (TcpListener, UdpSocket) {
         (self.listener, self.udp)
     }
