@@ -109,11 +109,10 @@ impl<M: Machine, H: Host, N: Net> Engine<M, H, N> {
         link.note(said);
         if let Phase::Dialling(dial) = link.phase {
             match link.stream.connected() {
-                Ok(remote) => {
+                Ok(to) => {
                     link.phase = Phase::Open;
                     self.deadlines.remove(&id);
-                    let remote = canonical(remote);
-                    self.input(Event::Opened { link: id, dial: Some(dial), remote });
+                    self.input(Event::Opened { link: id, dial: Some(dial), remote: canonical(to) });
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
                 Err(_) => return self.end(id),
@@ -250,12 +249,10 @@ impl<M: Machine, H: Host, N: Net> Engine<M, H, N> {
                     let link = self.adopt(stream, Phase::Open);
                     self.input(Event::Opened { link, dial: None, remote: canonical(remote) });
                 }
-                Err(e) => {
-                    // Out of descriptors or memory: the connection keeps waiting,
-                    // and asking again at once would only burn time.
-                    let scarce = e.kind() != ErrorKind::WouldBlock;
-                    self.accept_at = scarce.then(|| self.clock.now() + ACCEPT_PAUSE);
-                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => self.accept_at = None,
+                // Out of descriptors or memory: the connection keeps waiting,
+                // and asking again at once would only burn time.
+                Err(_) => self.accept_at = Some(self.clock.now() + ACCEPT_PAUSE),
             }
         }
     }
@@ -264,9 +261,7 @@ impl<M: Machine, H: Host, N: Net> Engine<M, H, N> {
         let mut budget = 0..BUDGET;
         while self.datagrams_wait && budget.next().is_some() {
             match self.net.receive() {
-                Ok((from, bytes)) => {
-                    self.input(Event::Datagram { from: canonical(from), bytes });
-                }
+                Ok((from, bytes)) => self.input(Event::Datagram { from: canonical(from), bytes }),
                 // Some systems report here that an earlier datagram was refused.
                 Err(e) => self.datagrams_wait = e.kind() != ErrorKind::WouldBlock,
             }

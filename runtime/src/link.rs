@@ -10,6 +10,9 @@ use crate::net::{Readiness, Stream};
 
 /// Pieces handed to the kernel in one call.
 const SLICES: usize = 64;
+/// Read after what went to a slot: enough for the head of the next block, and
+/// little of what could go to its slot.
+const SHORT: usize = 2 << 10;
 
 #[derive(Debug)]
 pub(crate) struct Link<S> {
@@ -21,6 +24,8 @@ pub(crate) struct Link<S> {
     /// A driver speaks once for each change, so what it said is kept until the
     /// kernel says the opposite.
     ready: Readiness,
+    /// Whether the last bytes went to a slot of the machine's.
+    long: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +50,7 @@ impl<S: Stream> Link<S> {
             outbox: Outbox::default(),
             reading: true,
             ready: Readiness { writable: true, ..Readiness::default() },
+            long: false,
         }
     }
 
@@ -63,9 +69,10 @@ impl<S: Stream> Link<S> {
     /// Reads once, to the machine's slot if there is one: `None` if nothing is
     /// there, 0 if it has come to its end, in whatever way.
     pub(crate) fn read(&mut self, slot: Option<&mut Vec<u8>>, space: &mut [u8]) -> Option<usize> {
-        let (most, read) = match slot {
-            Some(slot) => (slot.capacity() - slot.len(), self.stream.append(slot)),
-            None => (space.len(), self.stream.read(space)),
+        let space = if self.long { &mut space[..SHORT] } else { space };
+        let (long, most, read) = match slot {
+            Some(slot) => (true, slot.capacity() - slot.len(), self.stream.append(slot)),
+            None => (false, space.len(), self.stream.read(space)),
         };
         let n = match read {
             // Nobody wants what is left, and a pause must not hide the loss.
@@ -75,6 +82,7 @@ impl<S: Stream> Link<S> {
         };
         // A read that leaves space may have emptied the socket.
         self.ready.readable = n.is_some_and(|n| n == most || self.ready.drain);
+        self.long = long || (self.long && n.is_none());
         n
     }
 
