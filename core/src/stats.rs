@@ -42,13 +42,14 @@ pub struct Stats {
     pub from_peers: u64,
     /// Blocks received from the provider.
     pub from_provider: u64,
-    /// Blocks received that were here already.
+    /// Blocks asked for that were here already.
     pub duplicates: u64,
     /// Blocks received because they were pulled.
     pub repaired: u64,
     /// Blocks refused because their signature did not hold.
     pub forged: u64,
-    /// Blocks dropped unread: unasked for, outside the window, from the future.
+    /// Blocks dropped unread: unasked for and not missing, outside the window, from
+    /// the future.
     pub unwanted: u64,
     /// Blocks received that were not there already when the viewer joined.
     pub arrivals: u64,

@@ -82,7 +82,7 @@ impl<S: Stream> Link<S> {
         };
         // A read that leaves space may have emptied the socket.
         self.ready.readable = n.is_some_and(|n| n == most || self.ready.drain);
-        self.long = long || (self.long && n.is_none());
+        self.long = if n.is_some() { long } else { self.long };
         n
     }
 

@@ -1,4 +1,5 @@
-//! What a viewer takes, and what it asks for again, where every byte counts.
+//! What a viewer takes, what it asks for again, and whom it leaves, where every byte
+//! counts.
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
 use std::time::Duration;
@@ -6,13 +7,15 @@ use std::time::Duration;
 use eddy_core::config::{Config, PlayoutDelay};
 use eddy_core::node::Node;
 use eddy_core::stats::Stats;
-use eddy_core::wire::message::{Message, SubscribeReply, Token};
-use eddy_core::{Notice, Seq, SubStream};
+use eddy_core::stream::map::BufferMap;
+use eddy_core::wire::message::{Message, Purpose, SubscribeReply, Token};
+use eddy_core::{Event, NodeId, Notice, Seq, SubStream};
 use eddy_sim::hand::Hand;
 use eddy_sim::hand::cast::{
     BLOCK, MEMBERS, Other, SUB_STREAMS, a_block, a_viewer_with_block_links, a_viewer_with_partners,
     addr, channel, full_map,
 };
+use eddy_sim::hand::words::hello;
 
 /// A viewer, and partners who grant whatever it subscribes to.
 struct Stage {
@@ -21,13 +24,16 @@ struct Stage {
     /// Messages of the viewer to each of them that were looked at.
     heard: Vec<usize>,
     pulled: Vec<Seq>,
+    /// Whether what it pulls is brought.
+    answers: bool,
 }
 
 impl Stage {
     fn new(config: &Config) -> Self {
         let (hand, others) = a_viewer_with_block_links(config);
         let heard = others.iter().map(|other| hand.messages(other.control).len()).collect();
-        Self { hand, others, heard, pulled: Vec::new() }
+        assert_eq!(others.len(), MEMBERS.len());
+        Self { hand, others, heard, pulled: Vec::new(), answers: false }
     }
 
     fn stats(&self) -> Stats {
@@ -66,7 +72,12 @@ impl Stage {
                         let reply = SubscribeReply { sub: asked.sub, result: Ok(()) };
                         self.hand.say(other.control, &Message::SubscribeReply(reply));
                     }
-                    Message::Pull(seqs) => self.pulled.extend(seqs),
+                    Message::Pull(seqs) => {
+                        self.pulled.extend(&seqs);
+                        for seq in seqs.into_iter().filter(|_| self.answers) {
+                            self.hand.receive(other.blocks, a_block(seq, b"").frame().clone());
+                        }
+                    }
                     _ => {}
                 }
             }
@@ -81,8 +92,55 @@ fn what_is_missing_is_taken_from_whoever_brings_it() {
     // It has several parents, and this one brings the blocks of all.
     stage.bring(3, |other, _| other.node == bringer);
     let stats = stage.stats();
-    assert!(stats.parents.iter().any(|parent| *parent != Some(bringer)), "{stats:?}");
+    let others = |parent: &&Option<NodeId>| parent.is_some_and(|node| node != bringer);
+    assert!(stats.parents.iter().filter(others).count() >= 2, "{stats:?}");
     assert!(stats.from_peers >= 70 && stats.unwanted == 0, "{stats:?}");
+}
+
+#[test]
+fn a_parent_is_not_left_because_somebody_else_is_faster() {
+    let mut stage = Stage::new(&Config::default());
+    let bringer = stage.others[0].node;
+    // The first brings the blocks of all, and the parents bring them a moment later.
+    stage.bring(10, |_, _| true);
+    let stats = stage.stats();
+    let others = |parent: &Option<NodeId>| parent.is_some_and(|node| node != bringer);
+    assert!(stats.parents.iter().all(others) && stats.reselections == 0, "{stats:?}");
+}
+
+#[test]
+fn a_parent_that_falls_silent_is_left_though_others_bring_what_it_owes() {
+    let playout_delay = PlayoutDelay::Fixed(Duration::from_millis(2_500));
+    let mut stage = Stage::new(&Config { playout_delay, ..Config::default() });
+    stage.bring(5, |_, _| true);
+    let parent = stage.stats().parents[3];
+    assert!(parent.is_some());
+    stage.answers = true;
+    stage.bring(6, |_, sub| sub.0 != 3);
+    let stats = stage.stats();
+    assert!(stats.repaired > 0 && stats.lost == 0, "{stats:?}");
+    assert_ne!(stats.parents[3], parent, "{stats:?}");
+}
+
+#[test]
+fn who_was_stopped_still_knows_the_way_to_the_provider() {
+    let mut stage = Stage::new(&Config::default());
+    stage.bring(5, |_, _| true);
+    let control = stage.others[0].control;
+    let before = stage.hand.messages(control).len();
+    stage.hand.now = stage.hand.now + Duration::from_secs(12);
+    stage.hand.handle(Event::Wake);
+    stage.hand.pass(Duration::from_millis(500));
+    let said = stage.hand.messages(control).split_off(before);
+    let maps: Vec<&BufferMap> = said
+        .iter()
+        .filter_map(|message| match message {
+            Message::BufferMap(map) => Some(map),
+            _ => None,
+        })
+        .collect();
+    assert!(!maps.is_empty(), "{said:?}");
+    assert!(maps.iter().all(|map| map.paths.iter().all(|path| path.is_live())), "{maps:?}");
 }
 
 #[test]
@@ -117,4 +175,28 @@ fn who_cannot_be_dialled_is_asked_with_its_newest_token() {
         }
     }
     panic!("it dials everybody whose blocks it wants");
+}
+
+#[test]
+fn who_has_dialled_us_meanwhile_is_not_asked_to() {
+    let mut hand = a_viewer_with_partners();
+    let (control, partner) = (*hand.open.keys().next().unwrap(), addr(MEMBERS[0]));
+    while hand.dials.first().is_some_and(|(_, to)| *to != partner) {
+        hand.refuse();
+    }
+    let asked = hand.messages(control).len();
+    hand.refuse();
+    let said = hand.messages(control).split_off(asked);
+    let Some(Message::DialBack(token)) = said.last().cloned() else { panic!("{said:?}") };
+    // A new token makes it dial once more, and then the partner's own dial gets through.
+    hand.say(control, &Message::BlockLink(Token(9)));
+    assert!(hand.dials.iter().any(|(_, to)| *to == partner));
+    let blocks = hand.accept(partner);
+    hand.say(blocks, &hello(MEMBERS[0], Purpose::Block(token)));
+    let asked = hand.messages(control).len();
+    while !hand.dials.is_empty() {
+        hand.refuse();
+    }
+    let said = hand.messages(control).split_off(asked);
+    assert!(!said.iter().any(|m| matches!(m, Message::DialBack(_))), "{said:?}");
 }

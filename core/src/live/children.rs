@@ -176,7 +176,8 @@ impl Children {
         if let Some(cap) = cap {
             self.budget = self.budget.min(cap);
         }
-        if overload && self.len() > floor { (self.len() / 8).max(1) } else { 0 }
+        let over = self.len().saturating_sub(floor);
+        if overload { (self.len() / 8).max(1).min(over) } else { 0 }
     }
 
     /// Ends the subscription that came last of the sub-stream with the most
@@ -187,13 +188,14 @@ impl Children {
     }
 
     /// Ends a subscription of this node, unless no more than a whole stream is
-    /// served: of its sub-streams, the one with the most children.
-    pub(crate) fn shed_from(&mut self, node: NodeId) -> Option<SubStream> {
+    /// served: of its sub-streams that have at least so many children, the one with
+    /// the most.
+    pub(crate) fn shed_from(&mut self, node: NodeId, least: usize) -> Option<SubStream> {
         if self.len() <= self.subs.len() {
             return None;
         }
         let its = self.subs.iter().enumerate().filter(|(_, c)| c.iter().any(|c| c.node == node));
-        let (j, _) = its.max_by_key(|(_, c)| c.len())?;
+        let (j, _) = its.filter(|(_, c)| c.len() >= least).max_by_key(|(_, c)| c.len())?;
         let sub = SubStream(j as u8);
         self.remove(node, sub).then_some(sub)
     }

@@ -22,8 +22,8 @@ pub(crate) struct Feed {
     pub(crate) asked: Option<Asked>,
     /// The parent before this one: what it still had on the way is welcome.
     pub(crate) former: Option<NodeId>,
-    /// Whether this parent has brought a block.
-    pub(crate) fed: bool,
+    /// The latest block that this parent has brought, held already or not.
+    pub(crate) brought: Option<Seq>,
     /// When the parent last changed.
     pub(crate) changed: Time,
     /// Blocks after this one came live; what was there before its first parent
@@ -59,6 +59,13 @@ impl Feed {
         mean.saturating_add((4 * var).max(signed_micros(slack)))
     }
 
+    /// This node brought a block.
+    pub(crate) fn brings(&mut self, seq: Seq, node: NodeId) {
+        if self.parent == Some(node) {
+            self.brought = self.brought.max(Some(seq));
+        }
+    }
+
     /// Whether a block that came in now was live, the newest one in existence
     /// being `newest`.
     pub(crate) fn is_live(&mut self, seq: Seq, newest: Seq, from: NodeId) -> bool {
@@ -88,7 +95,7 @@ impl Feeds {
             asked: None,
             former: None,
             backlog: None,
-            fed: false,
+            brought: None,
             changed: Time::ZERO,
             improve: now,
             path,

@@ -48,16 +48,18 @@ impl Node {
         if let Some(p) = self.partners.get_mut(node) {
             p.heard = now;
         }
-        let Some(stream) = &self.stream else { return };
+        let Some(stream) = &mut self.stream else { return };
         let (channel, Some(buffer)) = (&stream.channel, &stream.buffer) else { return };
-        let feed = stream.feeds.get(seq.sub_stream(channel.sub_streams()));
-        let asked_for = feed.is_some_and(|f| f.expects(node)) || stream.repair.expects(seq, node);
+        let feed = stream.feeds.get_mut(seq.sub_stream(channel.sub_streams()));
+        let asked_for =
+            feed.as_ref().is_some_and(|f| f.expects(node)) || stream.repair.expects(seq, node);
         // What somebody who was left still had on the way is as good as any other.
         let welcome = asked_for || (self.config.repair && buffer.is_missing(seq));
         // While nothing else comes, it may be the provider's clock that leapt. Who
         // pulls all has a clock that lags by the periods of those who had a block
         // before, and asked for this one by its number.
-        let future = self.config.live != LiveStrategy::Pull
+        let by_number = self.config.live == LiveStrategy::Pull && asked_for;
+        let future = !by_number
             && stream.clock.is_steady(now)
             && now.since(stream.progress) < FUTURE
             && stream.clock.stream(now).is_some_and(|t| channel.slot_start(seq) > t + FUTURE);
@@ -65,6 +67,8 @@ impl Node {
             self.stats.unwanted += 1;
         } else if buffer.holds(seq) {
             self.stats.duplicates += 1;
+            // Somebody else was faster, which is not the parent's fault.
+            feed.into_iter().for_each(|f| f.brings(seq, node));
         } else if !stream.verifier.block(seq, &block.payload(), &block.signature()) {
             self.stats.forged += 1;
             self.fault(link, Fault::Forged);
@@ -122,7 +126,7 @@ impl Node {
         }
         let newest = stream.horizon(now).minus(1);
         if let Some(feed) = stream.feeds.get_mut(sub) {
-            feed.fed |= feed.parent == Some(node);
+            feed.brings(seq, node);
         }
         if let (Some(feed), Some(earliest)) =
             (stream.feeds.get_mut(sub), stream.clock.local(slot_end))

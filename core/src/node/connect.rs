@@ -106,6 +106,9 @@ impl Node {
             Dial::BlockIn(node, token) => {
                 let Some(p) = self.partners.get_mut(node) else { return };
                 p.dialling = false;
+                if p.block_in.is_some() {
+                    return; // It dialled us meanwhile.
+                }
                 // A dial takes its time to fail. Meanwhile newer tokens may have come,
                 // and it remembers no more than the last few.
                 let token = p.spare.take().unwrap_or(token);

@@ -230,13 +230,16 @@ impl Node {
         let Some(parent) = feed.parent else { return self.seek(sub, None, missing) };
         let Reselection::Lag { .. } = self.config.reselection else { return };
         let Pace { round, overdue, repair_after, .. } = stream.pace;
-        if !feed.fed && now.since(feed.changed) > overdue + round {
+        if feed.brought.is_none() && now.since(feed.changed) > overdue + round {
             return self.leave_parent(sub, parent, missing);
         }
-        let expected = stream.clock.local(stream.channel.slot_end(missing));
+        // What others brought instead does not make it any better.
+        let s = u64::from(stream.channel.sub_streams());
+        let owed = feed.brought.map_or(missing, |brought| missing.min(brought.plus(s)));
+        let expected = stream.clock.local(stream.channel.slot_end(owed));
         let late = expected.map_or(0, |t| now.diff_micros(t)) - feed.overdue_after(repair_after);
         if late > signed_micros(overdue)
-            // A change of parents has its price: no need while it is far from being played.
+            // A change of parents has its price: no need while it costs but time that there is.
             && late > signed_micros(stream.playout.delay().unwrap_or_default() / 2)
             && now >= feed.changed + self.config.cool_down
         {
@@ -390,8 +393,11 @@ impl Node {
         }
         match reply.result {
             Ok(()) => {
-                feed.fed &= feed.parent == Some(node);
-                let old = feed.parent.replace(node).filter(|old| *old != node);
+                let old = feed.parent.replace(node);
+                if old != Some(node) {
+                    feed.brought = None;
+                }
+                let old = old.filter(|old| *old != node);
                 if let Some(old) = old {
                     feed.former = Some(old);
                     feed.reset_usual();

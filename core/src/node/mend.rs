@@ -16,8 +16,9 @@ use crate::wire::message::Message;
 /// denies to have, is given up.
 const UNOBTAINABLE: Duration = Duration::from_secs(1);
 /// What a parent brings late is not pulled sooner than this before it is to be
-/// played, or than a repair takes: time for three tries. Who pulls at once where
-/// uplinks are full has it brought twice, and that is what fills them.
+/// played, or than a repair takes: time for three tries where blocks are short, and
+/// for one where they are long. Who pulls at once where uplinks are full has it
+/// brought twice, and that is what fills them.
 const DEADLINE: Duration = Duration::from_secs(2);
 /// Gaps asked for in one look.
 const MAX_GAPS: usize = 64;
@@ -54,9 +55,9 @@ impl Node {
             let mut seq = buffer.first_missing(sub).max(next.align(sub, s));
             while gaps.len() < MAX_GAPS {
                 let expected = stream.clock.local(channel.slot_end(seq));
-                // A later block of the same sub-stream came: TCP keeps order,
-                // so this one was left out.
-                let passed = seq < buffer.end() && buffer.holds(seq.plus(u64::from(s)));
+                // Its parent brought a later block: TCP keeps order, so this one was
+                // left out.
+                let passed = feed.brought > Some(seq);
                 let patience = match feed.parent {
                     Some(_) if passed => 0,
                     Some(_) => slack.max(at_ease),

@@ -7,6 +7,7 @@ use crate::event::Fault;
 use crate::id::{LinkId, NodeId, SubStream};
 use crate::link::Role;
 use crate::membership::GOSSIP_SIZE;
+use crate::node::feed::SHUN;
 use crate::node::{Dial, Node, Timer};
 use crate::partnership::{Partner, Partnership};
 use crate::stream::map::{BufferMap, MapEntry, Path};
@@ -176,6 +177,7 @@ impl Node {
         p.member.provider |= map.paths.first().is_some_and(|path| path.hops == 0);
         p.map = Some(map);
         p.map_at = self.now;
+        p.told = self.now;
         self.refresh_paths();
         if self.source.is_some() {
             return;
@@ -281,8 +283,14 @@ impl Node {
             self.members.failed(self.now, &self.config, &mut self.rng, node);
         }
         self.members.expire(self.now, &self.config);
-        let lately = self.lately();
-        if self.partners.iter().any(|p| p.map_at < lately) {
+        // Who no longer tells is no parent to choose, either.
+        let (lately, later) = (self.lately(), self.now + SHUN);
+        let mut silent = false;
+        for p in self.partners.iter_mut().filter(|p| p.told < lately) {
+            p.not_before = p.not_before.max(later);
+            silent = true;
+        }
+        if silent {
             self.refresh_paths();
         }
         self.check_loads();

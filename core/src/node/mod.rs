@@ -489,6 +489,7 @@ impl Node {
         }
         for partner in self.partners.iter_mut() {
             partner.heard = partner.heard + pause;
+            partner.told = partner.told + pause;
         }
         if let Some(stream) = &mut self.stream {
             stream.rewind.iter_mut().for_each(|rewind| rewind.slip(pause));

@@ -337,8 +337,10 @@ impl Node {
         // most of it fall behind, for ever and all that they feed with them,
         // while the many who want little notice nothing.
         if shed == 0 && (stuck.len() >= 2 || lasting) {
+            // What nobody has of the provider is nowhere.
+            let least = if self.source.is_some() { 2 } else { 1 };
             for node in stuck {
-                let sub = self.stream.as_mut().and_then(|s| s.children.shed_from(node));
+                let sub = self.stream.as_mut().and_then(|s| s.children.shed_from(node, least));
                 sub.into_iter().for_each(|sub| self.send_elsewhere(node, sub));
             }
         }

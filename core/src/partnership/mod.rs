@@ -34,6 +34,8 @@ pub(crate) struct Partner {
     pub(crate) heard: Time,
     pub(crate) map: Option<BufferMap>,
     pub(crate) map_at: Time,
+    /// When it last told how things stand; while we were stopped no time passed.
+    pub(crate) told: Time,
     /// The ping under way: when it left.
     pub(crate) ping: Option<Time>,
     rtt: Option<Duration>,
@@ -77,6 +79,7 @@ impl Partner {
             heard: now,
             map: None,
             map_at: now,
+            told: now,
             ping: None,
             rtt: None,
             block_in: None,
@@ -135,7 +138,7 @@ impl Partner {
     /// Its map, if it told after this time how things stand: whose timers stand, so
     /// that it only answers, knows of nothing that is new.
     fn map_after(&self, time: Time) -> Option<&BufferMap> {
-        self.map.as_ref().filter(|_| self.map_at >= time)
+        self.map.as_ref().filter(|_| self.told >= time)
     }
 
     /// Whether it has a way to the provider, as far as it told after this time.
