@@ -69,8 +69,7 @@ impl<M: Machine, H: Host> Loop<M, H> {
         let start = Time::ZERO + SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         let (origin, machine) = (Instant::now(), make(start));
         let (sender, door) = sync_channel(1024);
-        let (back, links, space) = (sender.clone(), BTreeMap::new(), vec![0; 64 << 10]);
-        let opened = 0;
+        let (back, links, space, opened) = (sender.clone(), BTreeMap::new(), vec![0; 64 << 10], 0);
         (Self { machine, host, start, origin, sockets, door, back, links, opened, space }, sender)
     }
 
@@ -236,7 +235,7 @@ impl Host for Screen {
 
 /// A bootstrap server, until somebody presses Enter.
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let sockets = bind(([127, 0, 0, 1], 7400).into())?;
+    let sockets = bind(([127, 0, 0, 1], 7400).into()).map_err(|e| format!("port 7400: {e}"))?;
     let config = Config { listen: sockets.0.local_addr()?, ..Config::default() };
     // A server in earnest has its seed from the operating system.
     let make = |now| Bootstrap::new(config, [1; 32], now).expect("the default is valid");

@@ -178,6 +178,13 @@ fn wrong(args: &[&str]) -> String {
 }
 
 #[test]
+fn a_provider_that_is_to_keep_nothing_is_told_how() {
+    let args = ["provider", "--bootstrap", "a:1", "--channel", "News", "--input", "-"];
+    let said = wrong(&[&args[..], &["--cache", "none"]].concat());
+    assert!(said.contains("--cache none") && said.contains("--keep 0"), "{said}");
+}
+
+#[test]
 fn a_bad_value_is_named_with_what_is_good() {
     let cases: [(&[&str], &str, &str); 19] = [
         (&["demo", "--max-upload", "2MB"], "'--max-upload <RATE>'", "500k, 2M, 1.5Mbit"),

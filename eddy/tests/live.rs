@@ -207,11 +207,14 @@ fn a_flood_of_hostile_connections_is_no_flood_of_log_lines() {
 #[test]
 fn no_server_is_an_error_with_a_hint() {
     let bootstrap = format!("127.0.0.1:{}", free_port());
-    let mut list = Process::start(&["channels", "--bootstrap", &bootstrap]);
-    assert_eq!(list.code(), Some(1));
-    let logs = list.logs();
-    assert!(logs.contains(&format!("error: {bootstrap}: no bootstrap server answered")), "{logs}");
-    assert!(logs.contains("eddy bootstrap"), "{logs}");
+    for what in [&["channels"][..], &["files", "--channel", "News"]] {
+        let mut asks = Process::start(&[what, &["--bootstrap", &bootstrap]].concat());
+        assert_eq!(asks.code(), Some(1));
+        let logs = asks.logs();
+        let error = format!("error: {bootstrap}: no bootstrap server answered");
+        assert!(logs.contains(&error), "{logs}");
+        assert!(logs.contains("eddy bootstrap"), "{logs}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::mpsc::Receiver;
 use eddy_core::config::Config;
 use eddy_core::node::Node;
 use eddy_core::stream::channel::ChannelSummary;
-use eddy_core::{Answer, Command, Notice};
+use eddy_core::{Answer, Command, Notice, Refusal};
 use serde::Serialize;
 
 use crate::run::RunError;
@@ -53,10 +53,7 @@ fn answer(told: &Receiver<Told>, asked: &Hosts) -> Result<Vec<ChannelSummary>, R
                 return match result {
                     Ok(Answer::Channels(channels)) => Ok(channels),
                     Ok(_) => Ok(Vec::new()),
-                    Err(refusal) => Err(RunError::new(
-                        format!("{}: {}", list(asked), refusal_text(refusal)),
-                        "check the address, and whether `eddy bootstrap` runs there",
-                    )),
+                    Err(refusal) => Err(unanswered(asked, refusal)),
                 };
             }
             Told::Notice(now, notice) => log.trouble(now, &notice),
@@ -66,6 +63,14 @@ fn answer(told: &Receiver<Told>, asked: &Hosts) -> Result<Vec<ChannelSummary>, R
         }
     }
     Err(RunError::new("interrupted before the answer came", "wait for it"))
+}
+
+/// None of them answered as it should.
+pub(super) fn unanswered(asked: &Hosts, refusal: Refusal) -> RunError {
+    RunError::new(
+        format!("{}: {}", list(asked), refusal_text(refusal)),
+        "check the address, and whether `eddy bootstrap` runs there",
+    )
 }
 
 /// Bootstrap servers as the user gave them.

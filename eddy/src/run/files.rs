@@ -13,12 +13,14 @@ use eddy_core::dht::{DhtConfig, Key};
 use eddy_core::node::Node;
 use eddy_core::stream::channel::Channel;
 use eddy_core::stream::file::{FileId, FileName};
-use eddy_core::{Answer, Command, Host, Join, Notice, Position, Refusal, Ticket, Time};
+use eddy_core::{
+    Answer, BootstrapState, Command, Host, Join, Notice, Position, Refusal, Ticket, Time,
+};
 use serde::Serialize;
 
 use crate::moment::{Clock, span_text};
 use crate::run::RunError;
-use crate::run::channels::list;
+use crate::run::channels::{list, unanswered};
 use crate::run::log::refusal_text;
 use crate::run::node::{Answers, FIRST, Ground, Quiet, Running, Told, channel, seed};
 use crate::run::signals::watched;
@@ -73,8 +75,11 @@ fn find(
     let config = Config { dht: None, ..global.config.clone() };
     let node = Node::viewer(config, seed()?, ground.clock.now())?;
     let running = Running::start(ground, node, Quiet(tell.clone()), tell)?;
+    let bootstrap = own.bootstrap.resolve()?;
+    // A viewer would go on trying.
+    let mut tries = bootstrap.len();
     let join = Join {
-        bootstrap: own.bootstrap.resolve()?,
+        bootstrap,
         channel: own.channel.clone(),
         key: own.key,
         known: None,
@@ -87,6 +92,10 @@ fn find(
             Ok(Told::Notice(_, Notice::Ended { ticket: FIRST, result: Err(refusal) })) => {
                 break Err(refused(own, refusal));
             }
+            Ok(Told::Notice(_, Notice::Bootstrap(BootstrapState::Lost { .. }))) if tries <= 1 => {
+                break Err(unanswered(&own.bootstrap, Refusal::NoBootstrap));
+            }
+            Ok(Told::Notice(_, Notice::Bootstrap(BootstrapState::Lost { .. }))) => tries -= 1,
             Ok(Told::Died(e)) => break Err(e),
             Ok(Told::Interrupt) | Err(_) => {
                 break Err(RunError::new("interrupted before the answer came", "wait for it"));

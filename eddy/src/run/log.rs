@@ -99,10 +99,14 @@ impl Log {
                 self.reached = true;
             }
             BootstrapState::Lost { retry_in } => {
+                let advice = match self.reached {
+                    true => "",
+                    false => "; check its address, and whether `eddy bootstrap` runs there",
+                };
                 self.reached = false;
                 warn!(
                     node,
-                    "bootstrap server does not answer; trying again in {}; {meanwhile}",
+                    "bootstrap server does not answer; trying again in {}; {meanwhile}{advice}",
                     seconds(retry_in)
                 );
             }
@@ -206,9 +210,12 @@ fn warning_text(warning: Warning) -> String {
             "blocks are small, {mean} bytes on average: a longer --block would cost less to send"
         ),
         Warning::InputSilent { silent } => {
-            format!("no packet from the encoder for {}; is it running?", seconds(silent))
+            format!(
+                "no packet of the input for {}; does the encoder run, and this machine keep up?",
+                seconds(silent)
+            )
         }
-        Warning::InputBack => "packets from the encoder again".into(),
+        Warning::InputBack => "packets of the input again".into(),
         Warning::NoUpload => {
             "nobody has room to send to us: the mesh lacks upload; more viewers with a higher \
              --max-upload, or a lower bit rate, would help"

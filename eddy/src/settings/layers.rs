@@ -237,6 +237,12 @@ impl ProviderOptions {
         };
         let mut config = global.config.clone().for_provider();
         let keep = self.keep.map_or(KEEP, |Span(keep)| keep);
+        if self.cache.as_deref() == Some(Path::new("none")) {
+            return Err(UsageError {
+                what: "--cache none: a provider has a folder for what it keeps".into(),
+                hint: "keep nothing with --keep 0, or give a folder".into(),
+            });
+        }
         let cache = folder(self.cache, cache).filter(|_| !keep.is_zero());
         if (1..60).contains(&keep.as_secs()) {
             return Err(UsageError {
