@@ -2,9 +2,9 @@
 //!
 //! Admission is by an upload budget in sub-stream subscriptions. It starts at
 //! a whole stream (three at the provider), grows while somebody was refused
-//! and nothing queues, by half at first and by one once it was too much, and is
-//! halved when blocks queue too long; then the last to come are sent elsewhere
-//! until nothing queues any more. A cap of the user's bounds it. Overload refers,
+//! and nothing queues, by half at first and, once it was too much, by one and
+//! only for those without a parent. It is halved when blocks queue too long; then
+//! the last to come are sent elsewhere until nothing queues any more. A cap of the user's bounds it. Overload refers,
 //! it never storms.
 
 use smallvec::SmallVec;
@@ -40,7 +40,8 @@ pub(crate) struct Children {
     budget: usize,
     /// Subscriptions that a node comes with at once.
     unit: usize,
-    refused: bool,
+    /// Somebody was refused for whom it is worth it to grow.
+    wanted: bool,
     /// Blocks have queued before: the limit is near, grow with care.
     seasoned: bool,
     /// Reviews in a row that found our uplink behind.
@@ -57,7 +58,7 @@ impl Children {
             subs: (0..sub_streams).map(|_| SmallVec::new()).collect(),
             budget: usize::from(sub_streams) * usize::from(initial_streams),
             unit: if whole { usize::from(sub_streams) } else { 1 },
-            refused: false,
+            wanted: false,
             seasoned: false,
             behind: 0,
         }
@@ -107,11 +108,16 @@ impl Children {
             return Ok(());
         }
         if full {
-            self.refused = true;
             return Err(Reason::Full);
         }
         children.push(child);
         Ok(())
+    }
+
+    /// Somebody was refused. Those who have a parent look for a better one without end:
+    /// to grow for them, too, is to grow until blocks queue again.
+    pub(crate) fn make_room(&mut self, has_parent: bool) {
+        self.wanted |= !self.seasoned || !has_parent;
     }
 
     /// Takes the first subscription of a sub-stream in the place of another, which
@@ -169,10 +175,10 @@ impl Children {
         if overload {
             self.budget = (self.budget.min(self.len()) / 2).max(floor);
             self.seasoned = true;
-        } else if self.refused && !busy {
+        } else if self.wanted && !busy {
             self.budget += if self.seasoned { self.unit } else { (self.budget / 2).max(1) };
         }
-        self.refused = false;
+        self.wanted = false;
         if let Some(cap) = cap {
             self.budget = self.budget.min(cap);
         }
@@ -244,9 +250,10 @@ mod tests {
         assert_eq!(c.review(load(8, 0), None), 0);
         assert_eq!(c.budget(), 8, "nobody was refused");
         assert!(c.admit(SubStream(0), child(9)).is_err());
+        c.make_room(true);
         assert_eq!(c.review(load(8, 1), None), 0);
         assert_eq!(c.budget(), 8, "one slow child is no reason to grow");
-        assert!(c.admit(SubStream(0), child(9)).is_err());
+        c.make_room(true);
         assert_eq!(c.review(load(8, 0), None), 0);
         assert_eq!(c.budget(), 12);
         let mut big = Children::new(8, 8, false);
@@ -258,9 +265,13 @@ mod tests {
         assert_eq!(big.review(load(40, 30), None), 5, "an eighth is shed");
         assert_eq!(big.budget(), 20);
         assert!(big.admit(SubStream(0), child(99)).is_err());
+        big.make_room(true);
+        assert_eq!(big.review(load(40, 0), None), 0);
+        assert_eq!(big.budget(), 20, "once burnt, it does not grow for who has a parent");
+        big.make_room(false);
         assert_eq!(big.review(load(40, 0), None), 0);
         assert!(!big.is_behind());
-        assert_eq!(big.budget(), 21, "once burnt, it grows by one");
+        assert_eq!(big.budget(), 21, "and for the others by one");
         assert_eq!(big.review(load(40, 0), Some(12)), 0);
         assert_eq!(big.budget(), 12, "the user's cap");
     }

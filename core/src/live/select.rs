@@ -18,8 +18,14 @@ const HOP_SHARE: u64 = 8;
 const SPREAD_COST: u64 = 2;
 /// Candidates within this many milliseconds of the best are equals.
 const EQUAL: u64 = 4;
-/// A better parent must be better by this much to be worth a change.
+/// A better parent must be better by this much to be worth a change, at least.
 const GAIN: u64 = 15;
+/// And by this share of the play-out delay, for that is what a viewer notices: where
+/// uplinks are full delays come and go, and each change has blocks brought twice.
+const EASE_SHARE: u64 = 4;
+/// But by no more milliseconds than this: who waits for long is badly served, and
+/// should find a better place.
+const MOST_EASE: u64 = 500;
 
 /// A partner, as the choice of a parent sees it.
 #[derive(Clone, Copy, Debug)]
@@ -61,26 +67,30 @@ impl View<'_> {
 
 /// `default`: the parent with the least delay, few hops, and not yet too many
 /// sub-streams of ours; at random among equals. With `instead_of` given, only
-/// one that is clearly better than that.
+/// one that is clearly better than that for a viewer with such a play-out delay.
 pub(crate) fn best(
     rng: &mut Rng,
     sub: SubStream,
     views: &[View<'_>],
     block: Duration,
-    instead_of: Option<NodeId>,
+    instead_of: Option<(NodeId, Duration)>,
     mut allowed: impl FnMut(&View<'_>) -> bool,
 ) -> Option<NodeId> {
     let mut found: SmallVec<[(u64, NodeId); 16]> = views
         .iter()
-        .filter(|v| v.map.path(sub).is_live() && !v.shunned && Some(v.node) != instead_of)
+        .filter(|v| v.map.path(sub).is_live() && !v.shunned)
+        .filter(|v| instead_of.is_none_or(|(current, _)| v.node != current))
         .filter(|v| allowed(v))
         .map(|v| (v.cost(sub, block), v.node))
         .collect();
     let least = found.iter().map(|(cost, _)| *cost).min()?;
-    if let Some(current) = instead_of.and_then(|node| views.iter().find(|v| v.node == node)) {
+    if let Some((node, delay)) = instead_of
+        && let Some(current) = views.iter().find(|v| v.node == node)
+    {
         // The current parent counts itself among the feeds already.
         let now = current.cost(sub, block).saturating_sub(SPREAD_COST);
-        if least + GAIN.max(now / 8) > now {
+        let ease = (micros(delay) / 1_000 / EASE_SHARE).min(MOST_EASE);
+        if least + GAIN.max(now / 8).max(ease) > now {
             return None;
         }
     }
@@ -188,8 +198,10 @@ mod tests {
         let views = [view(1, &near, 20), view(2, &far, 20), view(3, &dead, 0), view(4, &long, 0)];
         let mut choose = |instead| best(&mut rng, J, &views, D, instead, |_| true);
         assert_eq!(choose(None), Some(NodeId([1; 16])));
-        assert_eq!(choose(Some(NodeId([2; 16]))), Some(NodeId([1; 16])));
-        assert_eq!(choose(Some(NodeId([1; 16]))), None, "nothing is clearly better");
+        let instead = |n, seconds| Some((NodeId([n; 16]), Duration::from_secs(seconds)));
+        assert_eq!(choose(instead(2, 0)), Some(NodeId([1; 16])));
+        assert_eq!(choose(instead(2, 1)), None, "a quarter of a second would be");
+        assert_eq!(choose(instead(1, 0)), None, "nothing is clearly better");
         assert_eq!(best(&mut rng, J, &views[2..], D, None, |_| true), None);
     }
 

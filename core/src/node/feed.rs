@@ -305,6 +305,8 @@ impl Node {
         };
         let choice = match self.config.reselection {
             Reselection::Lag { .. } => {
+                let delay = stream.playout.delay().unwrap_or_default();
+                let instead_of = instead_of.map(|parent| (parent, delay));
                 select::best(&mut self.rng, sub, &views, block, instead_of, allowed)
             }
             // Published: uniformly among those who are far enough along.
