@@ -61,8 +61,8 @@ impl Node {
         }
         let child = Child { node, from, window: stream.channel.blocks_in(window) };
         let result = stream.children.admit(sub, child);
-        let map = self.partners.get(node).and_then(|p| p.map.as_ref());
         if result == Err(Reason::Full) {
+            let map = self.partners.get(node).and_then(|p| p.map.as_ref());
             stream.children.make_room(map.is_some_and(|map| map.path(sub).is_live()));
         }
         // A sub-stream that nobody has of the provider is nowhere: its viewers feed
