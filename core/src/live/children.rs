@@ -4,8 +4,8 @@
 //! a whole stream (three at the provider), grows while somebody was refused
 //! and nothing queues, by half at first and, once it was too much, by one and
 //! only for those without a parent. It is halved when blocks queue too long; then
-//! the last to come are sent elsewhere until nothing queues any more. A cap of the user's bounds it. Overload refers,
-//! it never storms.
+//! the last to come are sent elsewhere until nothing queues any more. A cap of
+//! the user's bounds it. Overload refers, it never storms.
 
 use smallvec::SmallVec;
 
