@@ -63,7 +63,9 @@ impl Node {
         let result = stream.children.admit(sub, child);
         if result == Err(Reason::Full) {
             let map = self.partners.get(node).and_then(|p| p.map.as_ref());
-            stream.children.make_room(map.is_some_and(|map| map.path(sub).is_live()));
+            // The published map does not tell who has a parent.
+            let tells = map.filter(|map| !map.paths.is_empty());
+            stream.children.make_room(tells.is_some_and(|map| map.path(sub).is_live()));
         }
         // A sub-stream that nobody has of the provider is nowhere: its viewers feed
         // each other in a circle.
