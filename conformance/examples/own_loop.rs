@@ -157,8 +157,7 @@ impl<M: Machine, H: Host> Loop<M, H> {
         stream.set_nodelay(true)?;
         let (link, remote) = (LinkId(self.opened), stream.peer_addr()?);
         self.opened += 1; // An id is never used again (C9).
-        let outbox = VecDeque::new();
-        self.links.insert(link, Link { stream, outbox, reading: true, closing: None });
+        self.links.insert(link, Link { stream, outbox: [].into(), reading: true, closing: None });
         Ok(Event::Opened { link, dial, remote })
     }
 
