@@ -16,10 +16,6 @@ const HOP_SHARE: u64 = 8;
 /// What each further sub-stream from the same parent costs in milliseconds:
 /// a parent that goes should take few sub-streams with it.
 const SPREAD_COST: u64 = 2;
-/// What a parent that can be dialled costs in milliseconds where others cannot be.
-/// These can serve none but those who can, so they should, and leave the others' upload to
-/// each other.
-const SOUGHT_COST: u64 = 300;
 /// Candidates within this many milliseconds of the best are equals.
 const EQUAL: u64 = 4;
 /// A better parent must be better by this much to be worth a change, at least.
@@ -42,8 +38,6 @@ pub(crate) struct View<'a> {
     pub(crate) shunned: bool,
     /// Sub-streams that come from it now.
     pub(crate) feeds: usize,
-    /// It can be dialled, and other partners cannot.
-    pub(crate) sought: bool,
 }
 
 /// All partners that sent a map.
@@ -55,9 +49,7 @@ impl View<'_> {
         let path = self.map.path(sub);
         let half = micros(self.rtt) / 2_000;
         let hop = HOP_COST.max(micros(block) / 1_000 / HOP_SHARE);
-        let sought = SOUGHT_COST * u64::from(self.sought);
-        let spread = SPREAD_COST * self.feeds as u64;
-        u64::from(path.delay) + half + hop * u64::from(path.hops) + spread + sought
+        u64::from(path.delay) + half + hop * u64::from(path.hops) + SPREAD_COST * self.feeds as u64
     }
 
     /// Whether it has a parent for a sub-stream, and no block of it yet.
@@ -193,7 +185,6 @@ mod tests {
             rtt: Duration::from_millis(rtt_ms),
             shunned: false,
             feeds: 0,
-            sought: false,
         }
     }
 

@@ -105,14 +105,15 @@ impl Node {
             Dial::Partner(node) => self.partner_unreachable(node),
             Dial::BlockIn(node, token) => {
                 let Some(p) = self.partners.get_mut(node) else { return };
-                p.member.connectable = false;
+                p.dialling = false;
                 if p.block_in.is_some() {
                     return; // It dialled us meanwhile.
                 }
                 // A dial takes its time to fail. Meanwhile newer tokens may have come,
                 // and it remembers no more than the last few.
                 let token = p.spare.take().unwrap_or(token);
-                self.ask_back(node, token);
+                p.dial_back = Some(token);
+                self.tell(node, &Message::DialBack(token));
             }
             Dial::Past(errand, addr) => self.past_lost(errand, addr),
             // Neither can reach the other: no blocks between us.
@@ -300,9 +301,7 @@ impl Node {
             _ => &mut p.block_out,
         };
         let old = slot.replace(link);
-        if matches!(role, Role::BlockIn(_)) {
-            p.opening = None;
-        }
+        p.dialling &= !matches!(role, Role::BlockIn(_));
         if let Some(old) = old.filter(|old| *old != link) {
             self.close(old, false);
         }

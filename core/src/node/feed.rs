@@ -124,7 +124,6 @@ impl Node {
 
     /// Partners as the choice of a parent sees them.
     pub(super) fn views<'a>(now: Time, partners: &'a Partnership, stream: &Stream) -> Views<'a> {
-        let any_shut = partners.iter().any(Partner::is_shut);
         let view = |p: &'a Partner| {
             p.control?;
             Some(View {
@@ -134,7 +133,6 @@ impl Node {
                 rtt: p.rtt(),
                 shunned: p.not_before > now,
                 feeds: stream.feeds.from(p.member.node),
-                sought: any_shut && !p.is_shut(),
             })
         };
         partners.iter().filter_map(view).collect()
@@ -448,34 +446,17 @@ impl Node {
         }
     }
 
-    /// Blocks are to come in from a partner: has the block link opened with the
+    /// Blocks are to come in from a partner: opens the block link with the
     /// token that it gave, if there is none; otherwise one will come.
     pub(super) fn want_blocks(&mut self, node: NodeId) {
-        let (now, limit) = (self.now, self.config.handshake);
         let Some(p) = self.partners.get_mut(node) else { return };
-        // A dial ends in any case; a partner may have missed that it was asked.
-        let in_time = |since| p.dial_back.is_none() || now.since(since) <= limit;
-        let is_opening = p.opening.is_some_and(in_time);
-        let can_say = p.control.is_some() || !p.is_shut();
-        if p.block_in.is_some() || is_opening || !can_say {
-            return;
-        }
-        let Some(token) = p.spare.take() else { return };
-        if p.is_shut() {
-            return self.ask_back(node, token);
-        }
-        p.opening = Some(now);
-        let addr = p.member.addr;
-        self.dial(Dial::BlockIn(node, token), addr);
-    }
-
-    /// Has a partner open the block link on which it is to push: a dial of ours
-    /// ends at a NAT, after seconds.
-    pub(super) fn ask_back(&mut self, node: NodeId, token: Token) {
-        if let Some(p) = self.partners.get_mut(node) {
-            p.opening = Some(self.now);
-            p.dial_back = Some(token);
-            self.tell(node, &Message::DialBack(token));
+        if p.block_in.is_none()
+            && !p.dialling
+            && let Some(token) = p.spare.take()
+        {
+            p.dialling = true;
+            let addr = p.member.addr;
+            self.dial(Dial::BlockIn(node, token), addr);
         }
     }
 
@@ -484,7 +465,7 @@ impl Node {
     pub(super) fn block_in_lost(&mut self, node: NodeId) {
         let Some(p) = self.partners.get_mut(node) else { return };
         p.block_in = None;
-        p.opening = None;
+        p.dialling = false;
         let Some(stream) = &mut self.stream else { return };
         stream.repair.gone(self.now, node);
         if !self.config.repair {

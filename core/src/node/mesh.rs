@@ -142,10 +142,6 @@ impl Node {
                 }
             }
             Message::Gossip(members) => {
-                // It knows from the server whether it can be dialled.
-                if let Some(own) = members.iter().find(|m| m.node == node) {
-                    p.member.connectable &= own.connectable;
-                }
                 for member in members.into_iter().filter(|m| m.node != self.id) {
                     self.members.add(self.now, &self.config, member);
                 }

@@ -42,8 +42,8 @@ pub(crate) struct Partner {
 
     /// Blocks come in on this link.
     pub(crate) block_in: Option<LinkId>,
-    /// Since when the incoming block link is being opened, by us or by it.
-    pub(crate) opening: Option<Time>,
+    /// The incoming block link is being dialled.
+    pub(crate) dialling: bool,
     /// A token for the next block link, so that a reset one resumes at once.
     pub(crate) spare: Option<Token>,
     /// Blocks go out on this link.
@@ -83,7 +83,7 @@ impl Partner {
             ping: None,
             rtt: None,
             block_in: None,
-            opening: None,
+            dialling: false,
             spare: None,
             block_out: None,
             offered: SmallVec::new(),
@@ -97,11 +97,6 @@ impl Partner {
             received: 0,
             sent: 0,
         }
-    }
-
-    /// Whether it dialled us and cannot be dialled: it stands behind a NAT.
-    pub(crate) fn is_shut(&self) -> bool {
-        !self.dialled && !self.member.connectable
     }
 
     /// The measured round trip, or a guess.
