@@ -117,8 +117,10 @@ impl Node {
         if !self.config.repair {
             return self.drop_partner(node);
         }
-        if p.dialled && self.leaving.is_none() {
-            let addr = p.member.addr;
+        let (dialled, addr) = (p.dialled, p.member.addr);
+        // Another link may be under way already, for which the partner gave up this
+        // one. With a third it would give up that, and so on without end.
+        if dialled && self.leaving.is_none() && !self.is_dialling(node) {
             self.dial(Dial::Partner(node), addr);
         }
     }
