@@ -5,20 +5,12 @@
 use std::time::Duration;
 
 use eddy_core::node::Node;
-use eddy_core::wire::message::{Message, Purpose, Reason, Subscribe, SubscribeReply};
+use eddy_core::wire::message::{Message, Reason, Subscribe, SubscribeReply};
 use eddy_core::{LinkId, SubStream};
 use eddy_sim::hand::Hand;
-use eddy_sim::hand::cast::{SUB_STREAMS, a_provider, addr, channel};
-use eddy_sim::hand::words::hello;
+use eddy_sim::hand::cast::{SUB_STREAMS, a_provider, channel};
 
 const WINDOW: Duration = Duration::from_secs(10);
-
-/// A child that is partner of the provider.
-fn child(hand: &mut Hand<Node>, id: u8) -> LinkId {
-    let control = hand.accept(addr(id));
-    hand.say(control, &hello(id, Purpose::Control(channel().id())));
-    control
-}
 
 /// The answer to a subscription.
 fn subscribe(hand: &mut Hand<Node>, control: LinkId, sub: SubStream) -> Option<Reason> {
@@ -45,7 +37,7 @@ fn refusals(hand: &Hand<Node>, control: LinkId) -> Vec<SubStream> {
 fn the_first_child_of_a_sub_stream_takes_the_place_of_another() {
     let mut hand = a_provider();
     hand.pass(Duration::from_secs(1));
-    let children: Vec<LinkId> = (20..24).map(|id| child(&mut hand, id)).collect();
+    let children: Vec<LinkId> = (20..24).map(|id| hand.partner(id)).collect();
     // Three whole streams fit: those of the sub-streams but the last, and of the first.
     let (last, first) = (SubStream(SUB_STREAMS - 1), SubStream(0));
     for control in &children[..3] {
@@ -53,7 +45,7 @@ fn the_first_child_of_a_sub_stream_takes_the_place_of_another() {
             assert_eq!(subscribe(&mut hand, *control, sub), None);
         }
     }
-    let more: Vec<LinkId> = (30..33).map(|id| child(&mut hand, id)).collect();
+    let more: Vec<LinkId> = (30..33).map(|id| hand.partner(id)).collect();
     for control in &more {
         assert_eq!(subscribe(&mut hand, *control, first), None);
     }
