@@ -1,12 +1,15 @@
-//! Control links that are opened again: one at a time.
+//! Control links that are opened again: one at a time, and what was said on the one
+//! before it may be lost.
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
 use std::time::Duration;
 
 use eddy_core::wire::message::{Member, Message, Purpose};
-use eddy_core::{LinkId, Machine};
+use eddy_core::{Command, LinkId, Machine, SubStream};
 use eddy_sim::hand::Hand;
-use eddy_sim::hand::cast::{MEMBERS, a_viewer, addr, channel, member};
+use eddy_sim::hand::cast::{
+    BLOCK, MEMBERS, SUB_STREAMS, a_provider, a_viewer, addr, channel, full_map, member,
+};
 use eddy_sim::hand::words::hello;
 
 /// The oldest dial to a host is answered.
@@ -48,4 +51,39 @@ fn a_link_given_up_for_another_is_not_dialled_again() {
     // A link that is lost for no other is dialled again, at the address that it told.
     hand.closed(second);
     assert_eq!(dials(&hand, new), 1);
+}
+
+/// The child left a sub-stream, and its word was lost with the link: its next map says so.
+#[test]
+fn a_child_gets_no_more_of_what_its_map_does_not_subscribe_to() {
+    let left = SubStream(3);
+    let mut hand = a_provider();
+    let (control, blocks) = hand.child(60);
+    let got = |hand: &mut Hand<_>| {
+        let before = hand.blocks(blocks).len();
+        for _ in 0..2 * SUB_STREAMS {
+            hand.command(Command::Publish(vec![7; 100].into()));
+            hand.pass(BLOCK);
+            while hand.flush(blocks, usize::MAX) > 0 {}
+        }
+        let new = hand.blocks(blocks).split_off(before);
+        let mut subs: Vec<_> = new.iter().map(|b| b.seq().sub_stream(SUB_STREAMS)).collect();
+        subs.sort_unstable();
+        subs.dedup();
+        subs
+    };
+    let all: Vec<_> = (0..SUB_STREAMS).map(SubStream).collect();
+    assert_eq!(got(&mut hand), all);
+
+    hand.closed(control);
+    let control = hand.partner(60);
+    assert_eq!(got(&mut hand), all, "nothing else was said yet");
+    let mut map = full_map(hand.now);
+    if let Message::BufferMap(map) = &mut map {
+        map.entries.iter_mut().for_each(|entry| entry.subscribed = true);
+        map.entries[usize::from(left.0)].subscribed = false;
+    }
+    hand.say(control, &map);
+    let others: Vec<_> = all.into_iter().filter(|sub| *sub != left).collect();
+    assert_eq!(got(&mut hand), others);
 }

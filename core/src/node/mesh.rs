@@ -175,6 +175,9 @@ impl Node {
             let own = self.own_map(node, false);
             self.say(link, &Message::BufferMap(own));
         }
+        for (j, _) in map.entries.iter().enumerate().filter(|(_, e)| !e.subscribed) {
+            self.end_subscription(node, SubStream(j as u8));
+        }
         let Some(p) = self.partners.get_mut(node) else { return };
         p.member.provider |= map.paths.first().is_some_and(|path| path.hops == 0);
         p.map = Some(map);

@@ -95,11 +95,18 @@ impl Node {
     }
 
     pub(super) fn on_unsubscribe(&mut self, node: NodeId, sub: SubStream) {
-        if let Some(stream) = &mut self.stream {
-            stream.children.remove(node, sub);
-        }
-        self.take_back(node, sub);
+        self.end_subscription(node, sub);
         self.tell(node, &Message::UnsubscribeReply(sub));
+    }
+
+    /// A child takes a sub-stream from us no more. Its maps say so, too (New
+    /// Coolstreaming, the second half of the tuple): an un-subscription can be lost
+    /// with its link, and we would push for good what nobody expects.
+    pub(super) fn end_subscription(&mut self, node: NodeId, sub: SubStream) {
+        let removed = self.stream.as_mut().is_some_and(|s| s.children.remove(node, sub));
+        if removed {
+            self.take_back(node, sub);
+        }
     }
 
     /// What waits for a child that looks elsewhere is dead weight.
