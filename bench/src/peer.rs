@@ -42,12 +42,13 @@ pub fn hello(node: NodeId, purpose: Purpose, listen: SocketAddr, remote: SocketA
     Message::Hello(Hello { max_frame, node, purpose, listen, observed: remote, nonce: 1 })
 }
 
-/// The map of a node that holds every block from [`FIRST`] to `newest`.
+/// The map of a node that holds every block from [`FIRST`] to `newest`, and takes what it
+/// subscribed to.
 #[must_use]
 pub fn map(newest: Seq, path: Path) -> Message {
     let entry = |j| {
         let last = newest.minus(u64::from(SUB_STREAMS) - 1).align(SubStream(j), SUB_STREAMS);
-        MapEntry { newest: Some(last), subscribed: false }
+        MapEntry { newest: Some(last), subscribed: true }
     };
     let start = FIRST.max(newest.minus(1_000));
     let entries = (0..SUB_STREAMS).map(entry).collect();
@@ -55,10 +56,11 @@ pub fn map(newest: Seq, path: Path) -> Message {
     Message::BufferMap(BufferMap { start, reply: false, entries, paths })
 }
 
-/// The map of a node that holds nothing and has no parent.
+/// The map of a node that holds nothing, has no way to the provider, and takes what it
+/// subscribed to.
 #[must_use]
 pub fn empty_map() -> Message {
-    let nothing = MapEntry { newest: None, subscribed: false };
+    let nothing = MapEntry { newest: None, subscribed: true };
     let entries = (0..SUB_STREAMS).map(|_| nothing).collect();
     let paths = (0..SUB_STREAMS).map(|_| Path::NONE).collect();
     Message::BufferMap(BufferMap { start: FIRST, reply: false, entries, paths })

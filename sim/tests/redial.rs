@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use eddy_core::stream::map::BufferMap;
 use eddy_core::wire::message::{Member, Message, Purpose};
 use eddy_core::{Command, LinkId, Machine, SubStream};
 use eddy_sim::hand::Hand;
@@ -38,6 +39,10 @@ fn a_link_given_up_for_another_is_not_dialled_again() {
     hand.pass(Duration::from_secs(2));
     assert_eq!(dials(&hand, old), 2, "as the one, and as the other");
     let (first, second) = (answer(&mut hand, old), answer(&mut hand, old));
+    for link in [first, second] {
+        let opening = hand.messages(link);
+        assert!(matches!(&opening[1], Message::BufferMap(map) if map.reply), "{opening:?}");
+    }
 
     hand.say(first, &hello(new, purpose));
     hand.closed(first);
@@ -77,13 +82,12 @@ fn a_child_gets_no_more_of_what_its_map_does_not_subscribe_to() {
 
     hand.closed(control);
     let control = hand.partner(60);
-    assert_eq!(got(&mut hand), all, "nothing else was said yet");
-    let mut map = full_map(hand.now);
-    if let Message::BufferMap(map) = &mut map {
-        map.entries.iter_mut().for_each(|entry| entry.subscribed = true);
-        map.entries[usize::from(left.0)].subscribed = false;
-    }
-    hand.say(control, &map);
+    let Message::BufferMap(mut map) = full_map(hand.now) else { panic!("it is a map") };
+    map.entries[usize::from(left.0)].subscribed = false;
+    // The first on a link is written before it is known who answers.
+    hand.say(control, &Message::BufferMap(BufferMap { reply: true, ..map.clone() }));
+    assert_eq!(got(&mut hand), all);
+    hand.say(control, &Message::BufferMap(map));
     let others: Vec<_> = all.into_iter().filter(|sub| *sub != left).collect();
     assert_eq!(got(&mut hand), others);
 }

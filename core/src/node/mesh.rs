@@ -175,7 +175,10 @@ impl Node {
             let own = self.own_map(node, false);
             self.say(link, &Message::BufferMap(own));
         }
-        for (j, _) in map.entries.iter().enumerate().filter(|(_, e)| !e.subscribed) {
+        // Who opens a link says its first map before it knows who answers: what it
+        // takes from that one is not in it.
+        let left = map.entries.iter().enumerate().filter(|(_, e)| !map.reply && !e.subscribed);
+        for (j, _) in left {
             self.end_subscription(node, SubStream(j as u8));
         }
         let Some(p) = self.partners.get_mut(node) else { return };

@@ -227,11 +227,11 @@ pub fn a_server_with_clients() -> Hand<Bootstrap> {
     hand
 }
 
-/// A partner's map: it holds everything up to now.
+/// A partner's map: it holds everything up to now, and takes what it subscribed to.
 pub fn full_map(now: Time) -> Message {
     let newest = channel().seq_at(now).minus(1);
     let last = |j| newest.minus(u64::from(SUB_STREAMS) - 1).align(SubStream(j), SUB_STREAMS);
-    let entry = |j| MapEntry { newest: Some(last(j)), subscribed: false };
+    let entry = |j| MapEntry { newest: Some(last(j)), subscribed: true };
     Message::BufferMap(BufferMap {
         start: newest.minus(500),
         reply: false,
