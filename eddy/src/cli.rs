@@ -328,8 +328,8 @@ pub struct FilesOptions {
 #[derive(Clone, Debug, Default, PartialEq, Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct DhtOptions {
-    /// DHT nodes to begin with, separated by commas; the first node of a
-    /// network has none [default: none]
+    /// DHT nodes to begin with, separated by commas, a bootstrap server among
+    /// them; the first node of a network has none [default: none]
     #[arg(long, value_name = "HOST:PORT,...")]
     pub bootstrap: Option<Hosts>,
     /// Name of the network: nodes of other names are strangers. public is

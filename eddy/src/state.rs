@@ -190,8 +190,13 @@ impl State {
     /// # Errors
     /// [`StateError`] if the pin cannot be read or is not a key.
     pub fn pinned(&self, channel: &Name) -> Result<Option<PublicKey>, StateError> {
-        let path = self.path("pins", channel, "key");
+        let path = self.pin_path(channel);
         read(&path)?.map(|text| public_key(&text, &path)).transpose()
+    }
+
+    /// Where the key pinned for a channel's name is.
+    pub fn pin_path(&self, channel: &Name) -> PathBuf {
+        self.path("pins", channel, "key")
     }
 
     /// Pins the first key seen for a channel's name.

@@ -63,7 +63,7 @@ fn what_comes_out_is_a_contiguous_range_of_what_went_in() {
     let mut viewer = watch(&folder, &bootstrap, &[]);
     viewer.counts("blocks_due", PLAYING);
     // In order: the viewer goes while all others are there.
-    viewer.interrupt();
+    viewer.interrupt_twice_over();
     assert_eq!(viewer.code(), Some(0), "{viewer:?}");
     provider.interrupt();
     assert_eq!(provider.code(), Some(0), "{provider:?}");

@@ -127,6 +127,16 @@ fn a_viewer_that_was_killed_is_told_up_to_then() {
     assert_eq!(code, Some(0), "{half}");
     assert!(half.contains("cut off there") && half.len() < said.len(), "{half}");
 
+    // Of the first that has a whole header nothing else is left.
+    let cut = (10..whole.len()).find_map(|len| {
+        fs::write(&file, &whole[..len]).expect("it can be written");
+        let (code, said, logged) = replay(&[&file]);
+        assert_eq!(code, Some(1), "{len} bytes: {said}{logged}");
+        (!logged.contains("ends before the recording begins")).then_some(said)
+    });
+    let cut = cut.expect("a recording is longer than its header");
+    assert!(cut.contains("the recording ends before its first input"), "{cut}");
+
     let mut spoilt = whole;
     let at = spoilt.len() / 2;
     spoilt[at] ^= 1;

@@ -67,7 +67,7 @@ impl Recording {
             done.send(write(file, &pieces, &too_slow)).ok();
         };
         thread::Builder::new().name("record".into()).spawn(run).map_err(failed)?;
-        info!("recording to {}: the stream, and the addresses of others", path.display());
+        info!("recording to {}: all that comes in, and the addresses of others", path.display());
         Ok((Self { path: path.to_owned(), written }, sink(queue, late)))
     }
 

@@ -51,9 +51,13 @@ fn open(own: &ReplaySettings) -> Result<Reader<impl Read + use<>>, RunError> {
 
 fn unreadable(error: &ReadError, own: &ReplaySettings) -> RunError {
     let hint = match error {
-        ReadError::NotARecording => "give a file that `eddy viewer --record FILE` wrote",
+        ReadError::NotARecording | ReadError::Io(_) => {
+            "give a file that `eddy viewer --record FILE` wrote"
+        }
         ReadError::Version(_) => OTHER_PROGRAM,
-        _ => "get the file once more: it changed since it was written",
+        ReadError::Damaged { .. } => {
+            "get the file once more: it is not whole, or it changed since it was written"
+        }
     };
     RunError::new(format!("{}: {error}", own.file.display()), hint)
 }
@@ -228,6 +232,9 @@ impl<'a> Show<'a> {
             None => "the start".into(),
         };
         let (text, equal) = match verdict {
+            Verdict::Equal(_) if inputs == 0 => {
+                ("the recording ends before its first input\n".into(), false)
+            }
             Verdict::Equal(end) => (end_text(*end).to_owned(), true),
             Verdict::Differs(difference) => {
                 (format!("after {}:\n{}", place(), difference_text(header, difference)), false)

@@ -3,6 +3,7 @@
 
 use std::process;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
@@ -13,6 +14,10 @@ use crate::ui::Ui;
 
 /// What a shell reports of a program that Ctrl-C ended.
 pub(super) const INTERRUPTED: u8 = 130;
+
+/// Signals that come so close together are one wish: `timeout` and terminals
+/// send theirs to the process and to its group.
+const ONE_WISH: Duration = Duration::from_millis(200);
 
 /// Does `work` while the first signal goes to `tell`; a second one ends the
 /// process at once.
@@ -27,12 +32,19 @@ pub(super) fn watched<T>(
     let watch = Watch(signals.handle());
     thread::scope(|scope| {
         scope.spawn(move || {
-            for (n, _) in signals.forever().enumerate() {
-                if n > 0 {
-                    ui.finish();
-                    process::exit(INTERRUPTED.into());
+            let mut first = None;
+            for _ in signals.forever() {
+                match first {
+                    None => {
+                        first = Some(Instant::now());
+                        tell(Told::Interrupt);
+                    }
+                    Some(then) if then.elapsed() < ONE_WISH => {}
+                    Some(_) => {
+                        ui.finish();
+                        process::exit(INTERRUPTED.into());
+                    }
                 }
-                tell(Told::Interrupt);
             }
         });
         let _watch = watch;

@@ -381,8 +381,11 @@ impl Watching<'_> {
             ),
             Refusal::WrongKey => RunError::new(
                 format!("the channel {name} at {servers} has another key than it had before"),
-                "somebody may be posing as the provider; if the new key is right, give it with \
-                 --key HEX",
+                format!(
+                    "somebody may be posing as the provider, or it is another server's channel of \
+                     that name: give the right key with --key HEX, or delete {} to trust the next",
+                    self.state.pin_path(name).display()
+                ),
             ),
             Refusal::NoBootstrap => RunError::new(
                 format!("no bootstrap server answered at {servers}"),

@@ -1,7 +1,7 @@
 //! From options to settings: what one layer leaves open comes from the next,
 //! and what is missing or does not fit is refused.
 
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 use std::time::Duration;
 
 use eddy_core::Position;
@@ -12,10 +12,11 @@ use eddy_core::stream::sign::PublicKey;
 
 use crate::cli::{
     BootstrapOptions, ChannelsOptions, DemoOptions, DhtOptions, FilesOptions, GlobalOptions,
-    Preset, ProviderOptions, ReplayOptions, SwarmOptions, ViewerOptions,
+    Preset, ProviderOptions, ReplayOptions, SwarmOptions, Verb, ViewerOptions,
 };
 use crate::input::Input;
 use crate::moment::{Moment, Span};
+use crate::output::Output;
 use crate::settings::{
     BootstrapSettings, CacheFolder, ChannelsSettings, DemoSettings, DhtSettings, FilesSettings,
     GlobalSettings, ProviderSettings, ReplaySettings, SwarmSettings, UsageError, ViewerSettings,
@@ -56,6 +57,25 @@ over!(DemoOptions { viewers, past, seconds, input, block });
 over!(SwarmOptions { viewers, rate, seconds, block, runs });
 
 impl GlobalOptions {
+    /// Refuses what the command line says of addresses to a command that has no use
+    /// for it; what a file says is for all of them.
+    pub(super) fn check_addresses(&self, verb: &Verb) -> Result<(), UsageError> {
+        let (listens, advertises) = match verb {
+            Verb::Bootstrap(_) | Verb::Provider(_) | Verb::Viewer(_) => (true, true),
+            Verb::Dht(_) => (true, false),
+            _ => (false, false),
+        };
+        let idle = match (&self.listen, &self.advertise) {
+            (Some(_), _) if !listens => "--listen",
+            (_, Some(_)) if !advertises => "--advertise",
+            _ => return Ok(()),
+        };
+        Err(UsageError {
+            what: format!("{idle}: this command has no use for it"),
+            hint: format!("leave {idle} out"),
+        })
+    }
+
     pub(super) fn over(self, file: Self) -> Self {
         Self {
             listen: self.listen.or(file.listen),
@@ -187,6 +207,14 @@ impl ViewerOptions {
             (None, Some(Moment(at))) => Position::At(at),
             _ => Position::Live,
         };
+        if let (Some(Output::File(output)), Some(record)) = (&self.output, &self.record)
+            && absolute(output).ok() == absolute(record).ok()
+        {
+            return Err(UsageError {
+                what: format!("--output and --record are one file, {}", output.display()),
+                hint: "give two files".into(),
+            });
+        }
         let none = self.cache.as_deref() == Some(Path::new("none"));
         let cache = folder(self.cache, cache).filter(|_| !none);
         if cache.is_some() {
@@ -312,7 +340,8 @@ impl DemoOptions {
         Ok(DemoSettings {
             viewers: self.viewers.map_or(8, |Count(n)| n),
             past: self.past.map_or(2, |CountOrNone(n)| n),
-            length: length(self.seconds, 30)?,
+            // Who watches the past joins at half time, and has to play something.
+            length: length(self.seconds, 30, 3)?,
             input: self.input.unwrap_or(Input::Clip).looped(),
             block: block(self.block, global.preset),
         })
@@ -327,7 +356,7 @@ impl SwarmOptions {
         Ok(SwarmSettings {
             viewers,
             rate,
-            length: length(self.seconds, 20)?,
+            length: length(self.seconds, 20, 1)?,
             block: block(self.block, global.preset),
             runs: self.runs.map_or(1, |Count(n)| n),
         })
@@ -374,13 +403,13 @@ fn block(given: Option<Block>, preset: Preset) -> Duration {
     given.map_or(Duration::from_millis(ms), |Block(d)| d)
 }
 
-fn length(given: Option<Seconds>, default: u64) -> Result<Duration, UsageError> {
+fn length(given: Option<Seconds>, default: u64, least: u64) -> Result<Duration, UsageError> {
     match given {
         None => Ok(Duration::from_secs(default)),
-        Some(Seconds(d)) if d >= Duration::from_secs(1) => Ok(d),
+        Some(Seconds(d)) if d >= Duration::from_secs(least) => Ok(d),
         Some(_) => Err(UsageError {
-            what: "--seconds: a run takes at least 1 s".into(),
-            hint: "give --seconds 1 or more".into(),
+            what: format!("--seconds: a run takes at least {least} s"),
+            hint: format!("give --seconds {least} or more"),
         }),
     }
 }

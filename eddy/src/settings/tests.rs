@@ -213,12 +213,29 @@ fn what_does_not_fit_is_named() {
         (format!("{VIEWER} --playout-delay 30001"), "--playout-delay"),
         (format!("{PROVIDER} --description {}", "x".repeat(257)), "--description"),
         (format!("{PROVIDER} --loop"), "--loop"),
-        ("demo --seconds 0".into(), "--seconds"),
+        ("demo --seconds 2".into(), "--seconds"),
+        ("bench swarm --viewers 1 --rate 1 --seconds 0".into(), "--seconds"),
+        ("demo --listen 127.0.0.1:1".into(), "--listen"),
+        ("channels --bootstrap a:1 --advertise 127.0.0.1:1".into(), "--advertise"),
+        ("dht --advertise 127.0.0.1:1".into(), "--advertise"),
     ] {
         let said = refusal(&args, "");
         assert!(said.what.starts_with(&format!("{option}:")), "{args}: {said}");
     }
     assert!(settings(&format!("{VIEWER} --give-up 31 --preset report"), "", None).is_ok());
+    assert!(settings("dht --listen 127.0.0.1:1", "", None).is_ok());
+    // A file's is for the commands that have a use for it.
+    assert!(settings("demo", "listen = '127.0.0.1:1'", None).is_ok());
+}
+
+#[test]
+fn a_recording_does_not_go_where_the_stream_goes() {
+    let said = refusal("viewer --bootstrap a:1 --channel c --output ./x.ts --record x.ts", "");
+    assert!(said.what.starts_with("--output and --record are one file"), "{said}");
+    assert!(
+        settings("viewer --bootstrap a:1 --channel c --output y.ts --record x.ts", "", None)
+            .is_ok()
+    );
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn viewer_text(stats: &Stats, played: Duration) -> String {
 
 fn provider_text(stats: &Stats) -> String {
     format!(
-        "took {} packets, {}; sent {} blocks; uploaded {}\n",
+        "took {} packets, {}; sent viewers {} blocks; uploaded {}\n",
         stats.packets,
         bytes(stats.payload),
         stats.blocks_sent,
@@ -136,7 +136,7 @@ mod tests {
         };
         assert_eq!(
             provider_text(&stats),
-            "took 9000 packets, 11.8 MB; sent 4200 blocks; uploaded 2.3 GB\n"
+            "took 9000 packets, 11.8 MB; sent viewers 4200 blocks; uploaded 2.3 GB\n"
         );
     }
 

@@ -114,6 +114,12 @@ impl Process {
         kill(self.pid(), Signal::SIGINT).expect("it runs");
     }
 
+    /// As a supervisor ends it that asks the process, then its whole group.
+    pub(crate) fn interrupt_twice_over(&self) {
+        self.interrupt();
+        kill(self.pid(), Signal::SIGTERM).expect("it runs");
+    }
+
     /// What no program can answer.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("it runs");
