@@ -23,9 +23,10 @@ pub(crate) fn viewers_join_and_play(scene: &mut Scene) -> Act {
 
 pub(crate) fn sub_streams_come_from_several_parents(scene: &mut Scene) -> Act {
     let mut mesh = Mesh::with(scene, SCARCE)?;
-    for _ in 0..3 {
-        mesh.join(scene)?;
-    }
+    // Who comes next finds nobody who has the whole stream to give, or viewers could
+    // stand in a row, each with all that the one before has.
+    mesh.join_giving_half(scene)?;
+    mesh.join(scene)?;
     mesh.play(scene, Check::Unmet, "a viewer with several parents", |mesh, _| {
         mesh.viewers.iter().any(|v| v.view.lock().parents() > 1)
     })?;

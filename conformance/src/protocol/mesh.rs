@@ -25,6 +25,8 @@ use crate::scene::{Act, Scene, Who};
 
 /// D.
 const BLOCK: Duration = Duration::from_millis(40);
+/// S.
+const SUB_STREAMS: u8 = 8;
 /// Time between two packets.
 const GAP: Duration = Duration::from_millis(10);
 const PACKET: usize = 1_316;
@@ -32,6 +34,8 @@ const PACKET: usize = 1_316;
 const BUFFER: Duration = Duration::from_secs(3);
 /// Less than two viewers take: 131,600 bytes per second each, and overhead.
 pub(crate) const SCARCE: Option<u64> = Some(250_000);
+/// Half of what a viewer takes, or a little more.
+const HALF: Option<u64> = Some(75_000);
 
 /// What a viewer was handed, and said.
 #[derive(Clone, Debug, Default)]
@@ -140,17 +144,31 @@ impl Mesh {
 
     /// One that begins at a moment of its choice.
     pub(crate) fn join_at(&mut self, scene: &mut Scene, position: Position) -> Act<Viewer> {
-        self.come(scene, position, |node| Box::new(node))
+        self.come(scene, position, None, |node| Box::new(node))
     }
 
     /// One with something around its node.
     pub(crate) fn join_as(&mut self, scene: &mut Scene, disguise: Disguise) -> Act<Viewer> {
-        self.come(scene, Position::Live, disguise)
+        self.come(scene, Position::Live, None, disguise)
     }
 
-    fn come(&mut self, scene: &mut Scene, position: Position, disguise: Disguise) -> Act<Viewer> {
+    /// One that gives no more than half of the stream, and knows so when this returns.
+    pub(crate) fn join_giving_half(&mut self, scene: &mut Scene) -> Act {
+        let viewer = self.come(scene, Position::Live, HALF, |node| Box::new(node))?;
+        self.play(scene, Check::Unmet, "a viewer that knows what it can give", |_, _| {
+            (1..u32::from(SUB_STREAMS)).contains(&viewer.view.lock().stats.upload_slots)
+        })
+    }
+
+    fn come(
+        &mut self,
+        scene: &mut Scene,
+        position: Position,
+        max_upload: Option<u64>,
+        disguise: Disguise,
+    ) -> Act<Viewer> {
         let who = scene.seat()?;
-        let mut config = config(scene, who, self.keeps);
+        let mut config = Config { max_upload, ..config(scene, who, self.keeps) };
         if self.keeps {
             scene.furnish(who);
             let caps = Caps { per_address: None, per_network: None };
@@ -262,7 +280,7 @@ fn channel() -> Channel {
         name: name("live"),
         description: String::new(),
         block: BLOCK,
-        sub_streams: 8,
+        sub_streams: SUB_STREAMS,
         file: Duration::from_secs(1),
         key: signer().public(),
     };
