@@ -205,7 +205,7 @@ impl State {
     /// [`StateError::OtherKey`] if another one is pinned; others if the pin
     /// cannot be read or written.
     pub fn pin(&self, channel: &Name, seen: PublicKey) -> Result<Pin, StateError> {
-        let path = self.path("pins", channel, "key");
+        let path = self.pin_path(channel);
         let (text, pin) = match read(&path)? {
             Some(text) => (text, Pin::Known),
             None => (create_once(&path, &format!("{seen}\n"), Access::Everybody)?, Pin::New),
