@@ -9,11 +9,11 @@ use eddy_core::node::Node;
 use eddy_core::stats::Stats;
 use eddy_core::stream::map::BufferMap;
 use eddy_core::wire::message::{Message, Purpose, SubscribeReply, Token};
-use eddy_core::{Event, NodeId, Notice, Seq, SubStream};
+use eddy_core::{Command, Event, NodeId, Notice, Seq, SubStream};
 use eddy_sim::hand::Hand;
 use eddy_sim::hand::cast::{
-    BLOCK, MEMBERS, Other, SUB_STREAMS, a_block, a_viewer_with_block_links, a_viewer_with_partners,
-    addr, channel, full_map,
+    BLOCK, MEMBERS, Other, SUB_STREAMS, a_block, a_provider, a_viewer_with_block_links,
+    a_viewer_with_partners, addr, channel, full_map,
 };
 use eddy_sim::hand::words::hello;
 
@@ -198,4 +198,45 @@ fn who_has_dialled_us_meanwhile_is_not_asked_to() {
     }
     let said = hand.messages(control).split_off(asked);
     assert!(!said.iter().any(|m| matches!(m, Message::DialBack(_))), "{said:?}");
+}
+
+/// An earlier map promised what its window has left behind since, and more than a few
+/// denials of what was promised are lies.
+#[test]
+fn who_denies_what_its_map_promised_tells_first_what_it_holds_now() {
+    let starts = |said: &[Message]| -> Vec<Seq> {
+        let start = |m: &Message| match m {
+            Message::BufferMap(map) => Some(map.start),
+            _ => None,
+        };
+        said.iter().filter_map(start).collect()
+    };
+    let mut hand = a_provider();
+    let control = hand.partner(60);
+    let publish = |hand: &mut Hand<Node>| {
+        let before = hand.messages(control).len();
+        hand.command(Command::Publish(vec![7; 100].into()));
+        hand.pass(BLOCK);
+        hand.say(control, &Message::Ping(0));
+        while hand.flush(control, usize::MAX) > 0 {}
+        hand.messages(control).split_off(before)
+    };
+    // Its window is full, and it has just told of it.
+    for _ in 0..25 * 31 {
+        publish(&mut hand);
+    }
+    let told =
+        std::iter::repeat_with(|| starts(&publish(&mut hand)).pop()).take(50).flatten().next();
+    let promised = told.unwrap();
+    for _ in 0..3 {
+        assert_eq!(starts(&publish(&mut hand)), []);
+    }
+    let before = hand.messages(control).len();
+    hand.say(control, &Message::Pull([promised].into_iter().collect()));
+    let said = hand.messages(control).split_off(before);
+    assert!(
+        matches!(&said[..], [Message::BufferMap(map), Message::DontHave(denied)]
+        if map.start > promised && denied[..] == [promised]),
+        "{said:?}"
+    );
 }
