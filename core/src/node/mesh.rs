@@ -186,7 +186,10 @@ impl Node {
         p.map = Some(map);
         p.map_at = self.now;
         p.told = self.now;
-        self.refresh_paths();
+        // What a parent tells is the way through it; others' maps change none of ours.
+        if self.stream.as_ref().is_some_and(|s| s.feeds.from(node) > 0) {
+            self.refresh_paths();
+        }
         if self.source.is_some() {
             return;
         }
