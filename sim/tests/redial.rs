@@ -48,7 +48,6 @@ fn a_link_given_up_for_another_is_not_dialled_again() {
     hand.closed(first);
     assert_eq!(dials(&hand, new), 0, "one is under way");
     hand.say(second, &hello(new, purpose));
-    hand.messages(second);
     hand.pass(Duration::from_secs(2));
     let maps = |m: &Message| matches!(m, Message::BufferMap(_));
     assert!(hand.messages(second).iter().any(maps), "they are partners");
