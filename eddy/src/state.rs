@@ -71,8 +71,8 @@ pub enum StateError {
         pinned: PublicKey,
         /// The key seen now.
         seen: PublicKey,
-        /// Where the pin is.
-        path: PathBuf,
+        /// What keeps the key first seen.
+        kept: Vec<PathBuf>,
     },
     /// Another process sends this channel.
     InUse(PathBuf),
@@ -137,14 +137,20 @@ impl StateError {
                  to everybody, a new pin trusts the next key seen"
                     .into()
             }
-            Self::OtherKey { path, .. } => format!(
+            Self::OtherKey { kept, .. } => format!(
                 "somebody may be posing as the provider; if the new key is right, delete {}",
-                path.display()
+                listed(kept)
             ),
             Self::InUse(_) => "stop the other one, or give this one another --channel".into(),
             Self::Entropy(_) => "run it on a system with a random number generator".into(),
         }
     }
+}
+
+/// Paths, for a hint.
+pub fn listed(paths: &[PathBuf]) -> String {
+    let all: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    all.join(" and ")
 }
 
 impl State {
@@ -194,9 +200,19 @@ impl State {
         read(&path)?.map(|text| public_key(&text, &path)).transpose()
     }
 
-    /// Where the key pinned for a channel's name is.
-    pub fn pin_path(&self, channel: &Name) -> PathBuf {
+    fn pin_path(&self, channel: &Name) -> PathBuf {
         self.path("pins", channel, "key")
+    }
+
+    fn memory_path(&self, channel: &Name) -> PathBuf {
+        self.path("channels", channel, "json")
+    }
+
+    /// The files that keep a key for a channel's name: without them the next one seen
+    /// is trusted.
+    pub fn keeps_key(&self, channel: &Name) -> Vec<PathBuf> {
+        let all = [self.pin_path(channel), self.memory_path(channel)];
+        all.into_iter().filter(|path| path.exists()).collect()
     }
 
     /// Pins the first key seen for a channel's name.
@@ -212,7 +228,8 @@ impl State {
         };
         let pinned = public_key(&text, &path)?;
         if pinned != seen {
-            return Err(StateError::OtherKey { channel: channel.to_string(), pinned, seen, path });
+            let (channel, kept) = (channel.to_string(), self.keeps_key(channel));
+            return Err(StateError::OtherKey { channel, pinned, seen, kept });
         }
         Ok(pin)
     }
@@ -220,7 +237,7 @@ impl State {
     /// What was last known of a channel. A file that makes no sense is ignored
     /// with a warning: it only saves time.
     pub fn known(&self, channel: &Name) -> Option<(Channel, Vec<Member>)> {
-        let memory: Memory = tolerant(&self.path("channels", channel, "json"))?;
+        let memory: Memory = tolerant(&self.memory_path(channel))?;
         let known = memory.channel.into_channel()?;
         let members = memory.members.into_iter().filter_map(MemberRecord::into_member).collect();
         // On some file systems two names are one file.
@@ -236,7 +253,7 @@ impl State {
             channel: ChannelRecord::from(channel),
             members: members.iter().map(MemberRecord::from).collect(),
         };
-        replace(&self.path("channels", channel.name(), "json"), &memory)
+        replace(&self.memory_path(channel.name()), &memory)
     }
 
     /// The mark of the sequence numbers used in a channel.
@@ -482,6 +499,23 @@ mod tests {
         assert!(error.hint().contains("News.key"));
         assert_eq!(state.pinned(&news).unwrap(), Some(key(1)), "the pin stays");
         assert_eq!(state.pin(&name("Sport"), key(2)).unwrap(), Pin::New);
+    }
+
+    #[test]
+    fn who_deletes_what_the_hint_names_trusts_the_next_key() {
+        let folder = Folder::new();
+        let (state, channel) = (folder.open(), channel(40));
+        let name = channel.name();
+        state.pin(name, channel.key()).unwrap();
+        state.remember(&channel, &[]).unwrap();
+        let hint = state.pin(name, key(2)).unwrap_err().hint();
+        for file in state.keeps_key(name) {
+            assert!(hint.contains(&file.display().to_string()), "{hint}");
+            fs::remove_file(file).unwrap();
+        }
+        assert_eq!(state.pinned(name).unwrap(), None);
+        assert!(state.known(name).is_none(), "it would be joined with the old key");
+        assert_eq!(state.pin(name, key(2)).unwrap(), Pin::New);
     }
 
     #[test]

@@ -32,7 +32,7 @@ use crate::run::remote::Wish;
 use crate::run::signals::watched;
 use crate::run::{RunError, node, remote};
 use crate::settings::{GlobalSettings, ViewerSettings};
-use crate::state::{Pin, State};
+use crate::state::{Pin, State, listed};
 use crate::ts::start::Start;
 use crate::ui::Ui;
 use crate::ui::line::Progress;
@@ -384,7 +384,7 @@ impl Watching<'_> {
                 format!(
                     "somebody may be posing as the provider, or it is another server's channel of \
                      that name: give the right key with --key HEX, or delete {} to trust the next",
-                    self.state.pin_path(name).display()
+                    listed(&self.state.keeps_key(name))
                 ),
             ),
             Refusal::NoBootstrap => RunError::new(
