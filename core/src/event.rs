@@ -471,8 +471,6 @@ pub enum Fault {
     Unexpected,
     /// More connections than allowed.
     TooMany,
-    /// It advertised blocks that it did not have.
-    Lied,
 }
 
 /// Something the user may want to change.

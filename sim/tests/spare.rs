@@ -2,6 +2,7 @@
 //! counts.
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
+use std::ops::Range;
 use std::time::Duration;
 
 use eddy_core::config::{Config, PlayoutDelay};
@@ -9,11 +10,11 @@ use eddy_core::node::Node;
 use eddy_core::stats::Stats;
 use eddy_core::stream::map::BufferMap;
 use eddy_core::wire::message::{Message, Purpose, SubscribeReply, Token};
-use eddy_core::{Command, Event, NodeId, Notice, Seq, SubStream};
+use eddy_core::{Event, NodeId, Notice, Seq, SubStream};
 use eddy_sim::hand::Hand;
 use eddy_sim::hand::cast::{
-    BLOCK, MEMBERS, Other, SUB_STREAMS, a_block, a_provider, a_viewer_with_block_links,
-    a_viewer_with_partners, addr, channel, full_map,
+    BLOCK, MEMBERS, Other, SUB_STREAMS, a_block, a_viewer_with_block_links, a_viewer_with_partners,
+    addr, channel, full_map,
 };
 use eddy_sim::hand::words::hello;
 
@@ -25,6 +26,8 @@ struct Stage {
     /// Messages of the viewer to each of them that were looked at.
     heard: Vec<usize>,
     pulled: Vec<Seq>,
+    /// Blocks that nobody ever had, and all have given up.
+    lost: Range<Seq>,
 }
 
 impl Stage {
@@ -32,7 +35,7 @@ impl Stage {
         let (hand, others) = a_viewer_with_block_links(config);
         let heard = others.iter().map(|other| hand.messages(other.control).len()).collect();
         assert_eq!(others.len(), MEMBERS.len());
-        Self { hand, others, heard, pulled: Vec::new() }
+        Self { hand, others, heard, pulled: Vec::new(), lost: Seq(0)..Seq(0) }
     }
 
     fn stats(&self) -> Stats {
@@ -51,7 +54,9 @@ impl Stage {
                 self.others.iter().for_each(|other| self.hand.say(other.control, &map));
             }
             let seq = channel().seq_at(self.hand.now);
-            for other in self.others.iter().filter(|o| by(o, seq.sub_stream(SUB_STREAMS))) {
+            let bring =
+                |o: &&Other| !self.lost.contains(&seq) && by(o, seq.sub_stream(SUB_STREAMS));
+            for other in self.others.iter().filter(bring) {
                 self.hand.receive(other.blocks, a_block(seq, b"").frame().clone());
             }
             self.hand.pass(BLOCK);
@@ -73,7 +78,13 @@ impl Stage {
                     }
                     Message::Pull(seqs) => {
                         self.pulled.extend(&seqs);
-                        for seq in seqs {
+                        let (lost, held): (Vec<_>, Vec<_>) =
+                            seqs.into_iter().partition(|seq| self.lost.contains(seq));
+                        if !lost.is_empty() {
+                            let lost = lost.into_iter().collect();
+                            self.hand.say(other.control, &Message::DontHave(lost));
+                        }
+                        for seq in held {
                             self.hand.receive(other.blocks, a_block(seq, b"").frame().clone());
                         }
                     }
@@ -119,6 +130,22 @@ fn a_parent_that_falls_silent_is_left_though_others_bring_what_it_owes() {
     let stats = stage.stats();
     assert!(stats.repaired > 0 && stats.lost == 0, "{stats:?}");
     assert_ne!(stats.parents[3], parent, "{stats:?}");
+}
+
+/// The provider was away for a moment: the numbers of that time are nowhere, and who
+/// was near it has given them up, so that maps tell of them as if they were held.
+#[test]
+fn partners_who_gave_up_what_their_maps_tell_of_stay_partners() {
+    let mut stage = Stage::new(&Config::default());
+    stage.bring(5, |_, _| true);
+    let first = channel().seq_at(stage.hand.now);
+    stage.lost = first..first.plus(40);
+    stage.bring(10, |_, _| true);
+    let asked = stage.pulled.iter().filter(|seq| stage.lost.contains(seq)).count();
+    assert!(asked > 20 * stage.others.len(), "each denied many: {asked}");
+    let stats = stage.stats();
+    assert_eq!((stats.faults, stats.lost), (0, 40), "{stats:?}");
+    assert!(stage.others.iter().all(|o| stage.hand.open.contains_key(&o.control)));
 }
 
 #[test]
@@ -198,43 +225,4 @@ fn who_has_dialled_us_meanwhile_is_not_asked_to() {
     }
     let said = hand.messages(control).split_off(asked);
     assert!(!said.iter().any(|m| matches!(m, Message::DialBack(_))), "{said:?}");
-}
-
-/// An earlier map promised what its window has left behind since, and more than a few
-/// denials of what was promised are lies.
-#[test]
-fn who_denies_what_its_map_promised_tells_first_what_it_holds_now() {
-    let starts = |said: &[Message]| -> Vec<Seq> {
-        let start = |m: &Message| match m {
-            Message::BufferMap(map) => Some(map.start),
-            _ => None,
-        };
-        said.iter().filter_map(start).collect()
-    };
-    let mut hand = a_provider();
-    let control = hand.partner(60);
-    let publish = |hand: &mut Hand<Node>| {
-        let before = hand.messages(control).len();
-        hand.command(Command::Publish(vec![7; 100].into()));
-        hand.pass(BLOCK);
-        hand.say(control, &Message::Ping(0));
-        while hand.flush(control, usize::MAX) > 0 {}
-        hand.messages(control).split_off(before)
-    };
-    // Its window is full, and it has just told of it.
-    for _ in 0..25 * 31 {
-        publish(&mut hand);
-    }
-    let promised = (0..50).find_map(|_| starts(&publish(&mut hand)).pop()).unwrap();
-    for _ in 0..3 {
-        assert_eq!(starts(&publish(&mut hand)), []);
-    }
-    let before = hand.messages(control).len();
-    hand.say(control, &Message::Pull([promised].into_iter().collect()));
-    let said = hand.messages(control).split_off(before);
-    assert!(
-        matches!(&said[..], [Message::BufferMap(map), Message::DontHave(denied)]
-        if map.start > promised && denied[..] == [promised]),
-        "{said:?}"
-    );
 }

@@ -104,14 +104,13 @@ impl Repair {
         self.pulls.remove(&seq).is_some()
     }
 
-    /// A partner does not have a block: somebody else may be asked at once.
-    /// Whether it had been asked.
-    pub(crate) fn refused(&mut self, now: Time, seq: Seq, from: NodeId) -> bool {
-        let Some(pull) = self.pulls.get_mut(&seq).filter(|p| p.from == from) else { return false };
+    /// A partner does not have a block that it was asked for: somebody else may be asked
+    /// at once.
+    pub(crate) fn refused(&mut self, now: Time, seq: Seq, from: NodeId) {
+        let Some(pull) = self.pulls.get_mut(&seq).filter(|p| p.from == from) else { return };
         pull.until = now;
         pull.denied.retain(|(node, at)| *node != from && now.since(*at) <= WORD);
         pull.denied.push((from, now));
-        true
     }
 
     /// Whether a partner said lately that it does not have a block.
@@ -157,10 +156,10 @@ mod tests {
         let mut r = Repair::default();
         assert_eq!(plan(&mut r, 0, &[7, 9]), [(P[0], [7, 9].to_vec())]);
         assert_eq!(plan(&mut r, 50, &[7, 9]), []);
-        assert!(r.refused(Time::from_millis(50), Seq(7), P[0]));
-        assert!(!r.refused(Time::from_millis(50), Seq(7), P[1]), "it was not asked");
+        r.refused(Time::from_millis(50), Seq(7), P[0]);
+        r.refused(Time::from_millis(50), Seq(7), P[1]);
         assert!(r.was_denied(Time::from_millis(60), Seq(7), P[0]));
-        assert!(!r.was_denied(Time::from_millis(60), Seq(7), P[1]));
+        assert!(!r.was_denied(Time::from_millis(60), Seq(7), P[1]), "it was not asked");
         assert!(!r.was_denied(Time::from_millis(2_060), Seq(7), P[0]), "it may have it by now");
         assert_eq!(plan(&mut r, 50, &[7, 9]), [(P[1], [7].to_vec())]);
         assert_eq!(plan(&mut r, 100, &[7, 9]), [(P[1], [9].to_vec())]);

@@ -27,9 +27,9 @@ impl Node {
         };
         self.stats.faults += 1;
         self.notify(Notice::Fault { node, remote, fault });
-        // Slowness and refusals are no crime; lies and forgery are.
+        // Slowness and refusals are no crime; forgery is.
         if let Some(node) = node {
-            if matches!(fault, Fault::Forged | Fault::Lied | Fault::Garbage | Fault::Oversized) {
+            if matches!(fault, Fault::Forged | Fault::Garbage | Fault::Oversized) {
                 self.members.ban(node);
             }
             self.drop_partner(node);
@@ -142,7 +142,6 @@ impl Node {
         self.stats.repaired += u64::from(pulled);
         if let Some(p) = self.partners.get_mut(node) {
             p.received += 1;
-            p.proved();
             if p.member.provider {
                 self.stats.from_provider += 1;
             } else {

@@ -4,8 +4,7 @@ use core::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::event::Fault;
-use crate::id::{LinkId, NodeId, Seq};
+use crate::id::{NodeId, Seq};
 use crate::live::pace::Pace;
 use crate::node::{Node, TICK};
 use crate::partnership::Partner;
@@ -112,25 +111,15 @@ impl Node {
         }
     }
 
-    pub(super) fn on_dont_have(&mut self, link: LinkId, node: NodeId, seqs: &[Seq]) {
+    /// A partner does not have what it was asked for. That its map promised it is no lie:
+    /// what it has given up lies within what a map tells, and its window slides on.
+    pub(super) fn on_dont_have(&mut self, node: NodeId, seqs: &[Seq]) {
         let now = self.now;
         let Some(stream) = &mut self.stream else { return };
-        let s = stream.channel.sub_streams();
-        let Some(p) = self.partners.get_mut(node) else { return };
-        let mut lied = false;
         for &seq in seqs {
-            let was_asked = stream.repair.refused(now, seq, node);
-            // Its window may have slid on since the map.
-            let promised = p.map.as_ref().is_some_and(|m| {
-                m.covers(seq, s) && seq > p.reach(now, m.start, stream.channel.block())
-            });
-            lied |= was_asked && promised && p.lied();
+            stream.repair.refused(now, seq, node);
         }
-        if lied {
-            self.fault(link, Fault::Lied);
-        } else {
-            self.tick_soon();
-        }
+        self.tick_soon();
     }
 
     /// Gives up early on what nobody around us has: the provider was away, or

@@ -155,7 +155,7 @@ impl Node {
             Message::BlockLink(token) => self.on_token(node, token),
             Message::DialBack(token) => self.on_dial_back(node, token),
             Message::Pull(seqs) => self.on_pull(node, &seqs),
-            Message::DontHave(seqs) => self.on_dont_have(link, node, &seqs),
+            Message::DontHave(seqs) => self.on_dont_have(node, &seqs),
             Message::Leave => {
                 self.drop_partner(node);
                 self.members.forget(node);
@@ -175,8 +175,8 @@ impl Node {
             let own = self.own_map(node, false);
             self.say(link, &Message::BufferMap(own));
         }
-        // Who opens a link says its first map before it knows who answers: what it
-        // takes from that one is not in it.
+        // Who opens a link says its first map before it knows who answers, and whether
+        // it is the link to keep: what it takes from that one may not be in it.
         let left = map.entries.iter().enumerate().filter(|(_, e)| !map.reply && !e.subscribed);
         for (j, _) in left {
             self.end_subscription(node, SubStream(j as u8));

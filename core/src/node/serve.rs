@@ -227,12 +227,6 @@ impl Node {
             }
         }
         let (any, open) = (denied.len() < seqs.len(), p.block_out.is_some());
-        if denied.iter().any(|seq| buffer.is_none_or(|b| *seq < b.start())) {
-            // Our last map may have promised them: after a stop the window leaps, and
-            // who begins again has nothing.
-            let map = self.own_map(node, false);
-            self.tell(node, &Message::BufferMap(map));
-        }
         if !denied.is_empty() {
             self.tell(node, &Message::DontHave(denied));
         }

@@ -18,8 +18,6 @@ use crate::wire::message::{Member, Token};
 const UNKNOWN_RTT: Duration = Duration::from_millis(100);
 /// Blocks that a partner may have asked us for and not got.
 pub(crate) const MAX_ASKED: usize = 256;
-/// Advertised blocks that a partner may deny to have before it counts as lying.
-const MAX_LIES: u32 = 16;
 
 /// One partner.
 #[derive(Debug)]
@@ -63,7 +61,6 @@ pub(crate) struct Partner {
     pub(crate) behind: u32,
     /// Subscriptions of its that we refused in a row: the retry-after doubles.
     pub(crate) refused: u32,
-    lies: u32,
     /// Blocks exchanged since the last refinement.
     pub(crate) received: u64,
     pub(crate) sent: u64,
@@ -93,7 +90,6 @@ impl Partner {
             not_before: now,
             behind: 0,
             refused: 0,
-            lies: 0,
             received: 0,
             sent: 0,
         }
@@ -121,18 +117,6 @@ impl Partner {
             self.asked.push_back((seq, now));
         }
         room
-    }
-
-    /// It denied a block that its map had said it holds. Whether that was
-    /// once too often.
-    pub(crate) fn lied(&mut self) -> bool {
-        self.lies += 1;
-        self.lies > MAX_LIES
-    }
-
-    /// It brought a block, so what it denied was bad luck with timing.
-    pub(crate) fn proved(&mut self) {
-        self.lies = self.lies.saturating_sub(1);
     }
 
     /// Its map, if it told after this time how things stand: whose timers stand, so
@@ -287,6 +271,5 @@ mod tests {
         let taken = (0..10_000).filter(|n| p.ask(Time::ZERO, Seq(*n))).count();
         assert_eq!(taken, MAX_ASKED);
         assert_eq!(p.asked.len(), MAX_ASKED);
-        assert_eq!((0..100).filter(|_| p.lied()).count(), 100 - MAX_LIES as usize);
     }
 }

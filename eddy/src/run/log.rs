@@ -199,7 +199,6 @@ fn fault_text(fault: Fault) -> String {
         }
         Fault::Unexpected => "a peer sent a message that makes no sense now; dropped it".into(),
         Fault::TooMany => "a peer opened more connections than allowed; refused it".into(),
-        Fault::Lied => "a peer advertised blocks that it did not have; dropped it".into(),
         other => format!("a peer broke the protocol ({other:?}); dropped it"),
     }
 }
