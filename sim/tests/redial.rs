@@ -4,12 +4,15 @@
 
 use std::time::Duration;
 
+use eddy_core::config::Config;
+use eddy_core::node::Node;
 use eddy_core::stream::map::BufferMap;
-use eddy_core::wire::message::{Member, Message, Purpose};
+use eddy_core::wire::message::{Member, Message, Purpose, SubscribeReply};
 use eddy_core::{Command, LinkId, Machine, SubStream};
 use eddy_sim::hand::Hand;
 use eddy_sim::hand::cast::{
-    BLOCK, MEMBERS, SUB_STREAMS, a_provider, a_viewer, addr, channel, full_map, member,
+    BLOCK, MEMBERS, SUB_STREAMS, a_provider, a_viewer, a_viewer_with_block_links, addr, channel,
+    full_map, member,
 };
 use eddy_sim::hand::words::hello;
 
@@ -89,4 +92,37 @@ fn a_child_gets_no_more_of_what_its_map_does_not_subscribe_to() {
     hand.say(control, &Message::BufferMap(map));
     let others: Vec<_> = all.into_iter().filter(|sub| *sub != left).collect();
     assert_eq!(got(&mut hand), others);
+}
+
+/// A subscription, or its answer, can be lost with the link as well.
+#[test]
+fn a_child_says_on_the_new_link_what_it_takes() {
+    let (mut hand, others) = a_viewer_with_block_links(&Config::default());
+    let asked = |hand: &Hand<Node>, link| -> Vec<SubStream> {
+        let sub = |m| match m {
+            Message::Subscribe(subscribe) => Some(subscribe.sub),
+            _ => None,
+        };
+        hand.messages(link).into_iter().filter_map(sub).collect()
+    };
+    let parent = others.iter().max_by_key(|other| asked(&hand, other.control).len()).unwrap();
+    let taken = asked(&hand, parent.control);
+    assert!(taken.len() >= 2, "{taken:?}");
+    let Message::BufferMap(map) = full_map(hand.now) else { panic!("it is a map") };
+    hand.say(parent.control, &Message::BufferMap(BufferMap { reply: true, ..map }));
+    let Message::BufferMap(map) = hand.messages(parent.control).pop().unwrap() else {
+        panic!("a map is the answer")
+    };
+    let tells = |sub: &SubStream| map.entries[usize::from(sub.0)].subscribed;
+    assert!(taken.iter().all(tells), "its maps tell of it from when it asks on: {map:?}");
+    // All but one are granted.
+    for &sub in &taken[1..] {
+        let reply = SubscribeReply { sub, result: Ok(()) };
+        hand.say(parent.control, &Message::SubscribeReply(reply));
+    }
+    hand.closed(parent.control);
+    let id = MEMBERS.into_iter().find(|id| member(*id).node == parent.node).unwrap();
+    let control = answer(&mut hand, id);
+    hand.say(control, &hello(id, Purpose::Control(channel().id())));
+    assert_eq!(asked(&hand, control), taken);
 }

@@ -217,8 +217,7 @@ impl Node {
                 self.say_hello(link, hello.purpose, remote);
                 let map = self.own_map(hello.node, false);
                 self.say(link, &Message::BufferMap(map));
-                self.offer_token(hello.node);
-                self.ping(hello.node);
+                self.begin_partnership(hello.node);
             }
             Purpose::TimeShift(channel) => {
                 if self.stream.as_ref().is_none_or(|s| s.id != channel) {
@@ -265,8 +264,7 @@ impl Node {
                 if !self.adopt(link, member, true) {
                     return self.close(link, true);
                 }
-                self.offer_token(hello.node);
-                self.ping(hello.node);
+                self.begin_partnership(hello.node);
             }
             Role::BlockIn(node) | Role::BlockOut(node) => {
                 if node != hello.node {
@@ -327,6 +325,13 @@ impl Node {
         if let Some(l) = self.links.get_mut(link) {
             l.role = role;
         }
+    }
+
+    /// The link of a partnership stands, be it the first or another one.
+    fn begin_partnership(&mut self, node: NodeId) {
+        self.offer_token(node);
+        self.ping(node);
+        self.resume(node);
     }
 
     /// A member as it describes itself; what it leaves open we have seen.

@@ -9,7 +9,7 @@ use crate::config::{LiveStrategy, Reselection};
 use crate::event::{Notice, Phase, Warning};
 use crate::id::{NodeId, Seq, SubStream};
 use crate::live::clock::StreamClock;
-use crate::live::feeds::{Asked, Feeds};
+use crate::live::feeds::{Asked, Feed, Feeds};
 use crate::live::pace::Pace;
 use crate::live::playout::Playout;
 use crate::live::pull::Pull;
@@ -228,7 +228,12 @@ impl Node {
             }
         }
         let Some(parent) = feed.parent else { return self.seek(sub, None, missing) };
-        let Reselection::Lag { .. } = self.config.reselection else { return };
+        let Reselection::Lag { .. } = self.config.reselection else {
+            if self.config.paths && now >= feed.improve && !feed.path.is_live() {
+                self.seek_better(sub, None, missing);
+            }
+            return;
+        };
         let Pace { round, overdue, repair_after, .. } = stream.pace;
         if feed.brought.is_none() && now.since(feed.changed) > overdue + round {
             return self.leave_parent(sub, parent, missing);
@@ -259,15 +264,20 @@ impl Node {
                 self.subscribe(sub, node, missing);
             }
         } else if now >= feed.improve && (late <= 0 || !feed.path.is_live()) {
-            // A parent without a way to the provider may be one of a circle that
-            // lives on repairs: anybody who has a way will do instead.
             let instead_of = feed.path.is_live().then_some(parent);
-            let pause = self.rng.jitter(self.config.cool_down, 20);
-            if let Some(feed) = self.stream.as_mut().and_then(|s| s.feeds.get_mut(sub)) {
-                feed.improve = now + pause;
-            }
-            self.seek(sub, instead_of, missing);
+            self.seek_better(sub, instead_of, missing);
         }
+    }
+
+    /// Looks for a better parent than one that brings what it owes, now and then. If it
+    /// has no way to the provider it may be one of a circle that lives on repairs: then
+    /// anybody who has a way will do, `instead_of` nobody.
+    fn seek_better(&mut self, sub: SubStream, instead_of: Option<NodeId>, missing: Seq) {
+        let pause = self.rng.jitter(self.config.cool_down, 20);
+        if let Some(feed) = self.stream.as_mut().and_then(|s| s.feeds.get_mut(sub)) {
+            feed.improve = self.now + pause;
+        }
+        self.seek(sub, instead_of, missing);
     }
 
     /// A parent that took the subscription and never brought a block.
@@ -313,7 +323,8 @@ impl Node {
             Reselection::Inequalities { .. } if instead_of.is_none() => {
                 let able = |v: &&View<'_>| {
                     let newest = v.map.entry(sub).and_then(|e| e.newest);
-                    !v.shunned && newest.is_some_and(|n| n >= missing) && allowed(v)
+                    let way = !self.config.paths || v.map.path(sub).is_live();
+                    way && !v.shunned && newest.is_some_and(|n| n >= missing) && allowed(v)
                 };
                 let able: SmallVec<[NodeId; 16]> =
                     views.iter().filter(able).map(|v| v.node).collect();
@@ -474,19 +485,27 @@ impl Node {
             self.news();
             return self.tick_soon();
         }
+        self.resume(node);
+    }
+
+    /// Says again what is taken from a parent, from the first block missing on: what was
+    /// said before, or answered, can be lost with its link.
+    pub(super) fn resume(&mut self, node: NodeId) {
+        let Some(stream) = &self.stream else { return };
         let Some(buffer) = &stream.buffer else { return };
         let window = self.config.buffer;
-        let resume: SmallVec<[Subscribe; 8]> = stream
+        let taken = |f: &Feed| f.parent == Some(node) || f.asked.is_some_and(|a| a.node == node);
+        let all: SmallVec<[Subscribe; 8]> = stream
             .feeds
             .iter()
-            .filter(|(_, f)| f.parent == Some(node))
+            .filter(|(_, f)| taken(f))
             .map(|(sub, _)| Subscribe { sub, from: buffer.first_missing(sub), window })
             .collect();
-        if resume.is_empty() {
+        if all.is_empty() {
             return;
         }
         self.want_blocks(node);
-        for subscribe in resume {
+        for subscribe in all {
             self.tell(node, &Message::Subscribe(subscribe));
         }
     }
