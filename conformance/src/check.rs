@@ -29,7 +29,7 @@ pub enum Check {
     Busy,
     /// Inputs keep a machine's wakes away, or wakes its inputs.
     Starved,
-    /// A peer that does not read holds up the others.
+    /// A peer that does not read, or does not answer a dial, holds up the others.
     Blocked,
 
     /// Bytes of a link were lost, changed or came in another order (C7).
@@ -57,6 +57,8 @@ pub enum Check {
     ClosedTwice,
     /// A close without an answer (C9).
     CloseLost,
+    /// A close that is to flush nothing waited all the same.
+    LateClose,
     /// The machine was not told that a peer has ended the connection.
     EndLost,
 

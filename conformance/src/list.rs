@@ -63,6 +63,7 @@ list! { $
         driver::doors::the_host_hears_everything_in_order,
         driver::doors::the_disk_is_asked_and_answers_in_order;
     Sockets:
+        driver::links::a_dial_that_nobody_answers_delays_nobody,
         driver::links::the_end_of_a_peer_is_told_after_its_last_words,
         driver::links::the_reset_of_a_peer_is_told,
         driver::links::an_end_in_a_pause_is_told_after_it,

@@ -57,6 +57,13 @@ impl Ear {
         self.has(&Event::Closed { link })
     }
 
+    /// Whether both were told, and the first one first.
+    pub(crate) fn in_order(&self, first: &Event, second: &Event) -> bool {
+        let heard = self.0.lock();
+        let at = |wanted| heard.events.iter().position(|event| event == wanted);
+        at(first).zip(at(second)).is_some_and(|(first, second)| first < second)
+    }
+
     /// How many bytes came on a link.
     pub(crate) fn len(&self, link: LinkId) -> usize {
         self.0.lock().bytes.get(&link).map_or(0, Vec::len)

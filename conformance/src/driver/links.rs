@@ -1,16 +1,16 @@
 //! Connections: how they begin and end.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use eddy_core::{Action, Event, LinkId};
+use eddy_core::{Action, DialId, Event, LinkId};
 
 use crate::board::Shared;
 use crate::check::Check;
-use crate::scene::{Act, Scene, Who};
+use crate::scene::{Act, Failed, Scene, Who};
 use crate::script::{Ear, Out, pattern, send};
 
 fn close(link: LinkId, flush: bool) -> Action {
@@ -36,6 +36,36 @@ pub(crate) fn every_dial_is_answered_once(scene: &mut Scene) -> Act {
         let failed = at_a.count(|e| matches!(e, Event::DialFailed { .. }));
         failed == 2 && at_a.opened().len() == 2 && at_b.opened().len() == 2
     })
+}
+
+/// A listener whose queue is full answers no more.
+fn deaf(scene: &Scene) -> Act<(TcpListener, Vec<TcpStream>, SocketAddr)> {
+    const MOST: usize = 5_000;
+    let fill = || {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let addr = listener.local_addr()?;
+        let connect = || TcpStream::connect_timeout(&addr, Duration::from_millis(300));
+        let queued: Vec<_> = (0..MOST).map_while(|_| connect().ok()).collect();
+        io::Result::Ok((listener, queued, addr))
+    };
+    let deaf = fill().map_err(|e| scene.fail(Check::Unmet, format!("a full queue: {e}")))?;
+    scene.ensure(Check::Unmet, deaf.1.len() < MOST, "the queue of a listener has no end")?;
+    Ok(deaf)
+}
+
+pub(crate) fn a_dial_that_nobody_answers_delays_nobody(scene: &mut Scene) -> Act {
+    let ((a, at_a), (b, _)) = (scene.listener()?, scene.listener()?);
+    let (_listener, _queued, deaf) = deaf(scene)?;
+    let dials = [(DialId(1), deaf), (DialId(2), scene.addr(b))];
+    scene.act(a, dials.map(|(dial, to)| Action::Dial { dial, to }))?;
+    let failed = Event::DialFailed { dial: DialId(1) };
+    scene.wait(Check::DialLost, "an answer to each of two dials", || {
+        at_a.has(&failed) && at_a.opened().len() == 1
+    })?;
+    let (dial, remote) = (Some(DialId(2)), scene.addr(b));
+    let opened = Event::Opened { link: at_a.opened()[0], dial, remote };
+    let what = "a dial waited for another one that nobody answered";
+    scene.ensure(Check::Blocked, at_a.in_order(&opened, &failed), what)
 }
 
 pub(crate) fn hundreds_of_links_at_once(scene: &mut Scene) -> Act {
@@ -130,7 +160,8 @@ pub(crate) fn a_flushing_close_to_a_peer_that_does_not_read_ends(scene: &mut Sce
 /// Whoever drops a socket with unread bytes resets it, and what the kernel still
 /// had to send is lost.
 pub(crate) fn last_words_reach_a_peer_that_goes_on_talking(scene: &mut Scene) -> Act {
-    const TOTAL: usize = 12 << 20;
+    // The kernel takes all of it long before the peer has read it.
+    const TOTAL: usize = 4 << 20;
     let (node, ear) = scene.listener()?;
     let (mut peer, link) = peer(scene, node, &ear)?;
     let talker = peer.try_clone().and_then(|talker| {
@@ -154,13 +185,23 @@ pub(crate) fn last_words_reach_a_peer_that_goes_on_talking(scene: &mut Scene) ->
 
 pub(crate) fn a_close_without_a_flush_is_answered(scene: &mut Scene) -> Act {
     let ((a, at_a), (b, at_b)) = (scene.listener()?, scene.listener()?);
-    let (ab, ba) = scene.connect((a, &at_a), (b, &at_b))?;
-    scene.act(b, [Action::SetRead { link: ba, on: false }])?;
+    let links = [(); 3].map(|()| scene.connect((a, &at_a), (b, &at_b)));
+    let [Ok(flushed), Ok((ab, ba)), Ok(too)] = links else { return Err(Failed) };
+    let reading = |on| [flushed.1, ba, too.1].map(|link| Action::SetRead { link, on });
+    scene.act(b, reading(false))?;
     scene.settle()?;
-    // More than all buffers take: a flush would wait for long.
-    scene.act(a, [send(ab, vec![0; 32 << 20]), close(ab, false)])?;
-    scene.wait(Check::CloseLost, "the answer to a close", || at_a.closed(ab))?;
-    scene.act(b, [Action::SetRead { link: ba, on: true }])?;
+    // More than all buffers take: a flush waits for long.
+    let fill = |link| send(link, vec![0; 16 << 20]);
+    let closes = [close(flushed.0, true), close(ab, false), close(too.0, true)];
+    scene.act(a, [fill(flushed.0), fill(ab), fill(too.0)].into_iter().chain(closes))?;
+    for link in [ab, flushed.0, too.0] {
+        scene.wait(Check::CloseLost, "the answer to a close", || at_a.closed(link))?;
+    }
+    let at_once = [flushed.0, too.0]
+        .into_iter()
+        .all(|link| at_a.in_order(&Event::Closed { link: ab }, &Event::Closed { link }));
+    scene.ensure(Check::LateClose, at_once, "a close without a flush waited like one with it")?;
+    scene.act(b, reading(true))?;
     scene.wait(Check::EndLost, "the other end", || at_b.closed(ba))
 }
 

@@ -1,6 +1,7 @@
 //! Drivers with one fault each.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::TcpStream;
 use std::sync::LazyLock;
 use std::thread;
 use std::time::Duration;
@@ -58,6 +59,7 @@ rejects! {
     a_loop_that_never_sleeps: Spins in an_idle_machine_is_left_alone by Busy;
     no_input_while_a_wake_is_due: NoInput in a_machine_in_a_hurry_still_hears by Starved;
     a_write_that_waits: Waits in a_peer_that_does_not_read_delays_nobody by Blocked;
+    a_connect_that_waits: Connects in a_dial_that_nobody_answers_delays_nobody by Blocked;
 
     sends_out_of_order: Reorders in sends_keep_their_order by Bytes;
     credit_never_returned: NoCredit in credit_alone_keeps_a_sender_going by CreditLost;
@@ -77,6 +79,7 @@ rejects! {
     credit_after_the_close: LateCredit in a_flushing_close_delivers_everything by AfterClose;
     an_end_told_twice: ClosedTwice in closes_that_cross_are_answered_once by ClosedTwice;
     a_close_without_an_answer: NoAnswer in a_close_without_a_flush_is_answered by CloseLost;
+    a_close_that_always_flushes: AlwaysFlushes in a_close_without_a_flush_is_answered by LateClose;
     a_flush_that_is_not_done: NoFlush in a_flushing_close_delivers_everything by Bytes;
     a_flush_without_a_limit: NoLimit
         in a_flushing_close_to_a_peer_that_does_not_read_ends by CloseLost;
@@ -543,15 +546,40 @@ impl Fault for NoAnswer {
     }
 }
 
-/// Closes at once.
+/// Closes all links alike.
 #[derive(Default)]
-struct NoFlush;
-impl Fault for NoFlush {
+struct Closes<const FLUSH: bool>;
+/// Closes at once.
+type NoFlush = Closes<false>;
+type AlwaysFlushes = Closes<true>;
+impl<const FLUSH: bool> Fault for Closes<FLUSH> {
     fn ask(&mut self, machine: &mut Subject) -> Output {
         let mut output = machine.poll();
         if let Output::Act(Action::Close { flush, .. }) = &mut output {
-            *flush = false;
+            *flush = FLUSH;
         }
         output
+    }
+}
+
+/// Connects in its loop.
+#[derive(Default)]
+struct Connects(Time);
+impl Fault for Connects {
+    fn tell(&mut self, machine: &mut Subject, now: Time, event: Event) {
+        self.0 = now;
+        machine.handle(now, event);
+    }
+    fn ask(&mut self, machine: &mut Subject) -> Output {
+        loop {
+            match machine.poll() {
+                Output::Act(Action::Dial { dial, to })
+                    if TcpStream::connect_timeout(&to, Duration::from_secs(1)).is_err() =>
+                {
+                    machine.handle(self.0, Event::DialFailed { dial });
+                }
+                other => return other,
+            }
+        }
     }
 }
