@@ -24,7 +24,10 @@ struct Pull {
 }
 
 /// How long a partner's word that it does not have a block counts.
-const WORD: Duration = Duration::from_secs(2);
+const WORD: Duration = Duration::from_secs(5);
+/// Who said so is not asked for it again for this long: what nobody has would be asked
+/// for each round trip. Shorter than its word counts, so that all can be heard at once.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Pulls under way, by block.
 #[derive(Debug, Default)]
@@ -58,9 +61,12 @@ impl Repair {
             } else if self.pulls.len() >= MAX_OUTSTANDING {
                 break;
             }
-            // Once all were tried, begin again.
-            let choice = choose(seq, &tried).or_else(|| {
-                let again = choose(seq, &[]).filter(|_| !tried.is_empty());
+            let lately = denied.iter().filter(|(_, at)| now.since(*at) <= PAUSE);
+            let no: SmallVec<[NodeId; 4]> = lately.map(|(node, _)| *node).collect();
+            let passed: SmallVec<[NodeId; 8]> = tried.iter().chain(&no).copied().collect();
+            // Once all were tried, begin again, with those who have not just said no.
+            let choice = choose(seq, &passed).or_else(|| {
+                let again = choose(seq, &no).filter(|_| !tried.is_empty());
                 tried.clear();
                 again
             });
@@ -160,15 +166,30 @@ mod tests {
         r.refused(Time::from_millis(50), Seq(7), P[1]);
         assert!(r.was_denied(Time::from_millis(60), Seq(7), P[0]));
         assert!(!r.was_denied(Time::from_millis(60), Seq(7), P[1]), "it was not asked");
-        assert!(!r.was_denied(Time::from_millis(2_060), Seq(7), P[0]), "it may have it by now");
+        assert!(!r.was_denied(Time::from_millis(5_060), Seq(7), P[0]), "it may have it by now");
         assert_eq!(plan(&mut r, 50, &[7, 9]), [(P[1], [7].to_vec())]);
         assert_eq!(plan(&mut r, 100, &[7, 9]), [(P[1], [9].to_vec())]);
         assert_eq!(plan(&mut r, 150, &[7]), [(P[2], [7].to_vec())]);
         assert!(r.expects(Seq(7), P[0]), "an answer that comes late is still an answer");
-        assert_eq!(plan(&mut r, 250, &[7]), [(P[0], [7].to_vec())]);
+        assert_eq!(plan(&mut r, 250, &[7]), [(P[1], [7].to_vec())], "the first has just said no");
         assert!(r.arrived(Seq(7)));
         assert!(!r.arrived(Seq(7)));
         assert!(!r.expects(Seq(7), P[0]));
+    }
+
+    #[test]
+    fn who_has_just_said_no_is_not_asked_again() {
+        let mut r = Repair::default();
+        for (n, p) in (0..).zip(P) {
+            assert_eq!(plan(&mut r, n, &[7]), [(p, [7].to_vec())]);
+            r.refused(Time::from_millis(n), Seq(7), p);
+        }
+        assert_eq!(plan(&mut r, 3, &[7]), []);
+        assert_eq!(plan(&mut r, 1_000, &[7]), []);
+        assert_eq!(plan(&mut r, 1_001, &[7]), [(P[0], [7].to_vec())]);
+        r.refused(Time::from_millis(1_001), Seq(7), P[0]);
+        assert_eq!(plan(&mut r, 1_001, &[7]), [], "nor is the next one");
+        assert_eq!(plan(&mut r, 1_002, &[7]), [(P[1], [7].to_vec())]);
     }
 
     #[test]

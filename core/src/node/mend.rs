@@ -52,7 +52,8 @@ impl Node {
         for (sub, feed) in stream.feeds.iter() {
             let slack = feed.overdue_after(repair_after);
             let mut seq = buffer.first_missing(sub).max(next.align(sub, s));
-            while gaps.len() < MAX_GAPS {
+            let others = gaps.len();
+            while gaps.len() < others + MAX_GAPS {
                 let expected = stream.clock.local(channel.slot_end(seq));
                 // Its parent brought a later block: TCP keeps order, so this one was
                 // left out.
@@ -73,7 +74,9 @@ impl Node {
                 seq = seq.plus(u64::from(s));
             }
         }
+        // What is played first, of whatever sub-stream.
         gaps.sort_unstable();
+        gaps.truncate(MAX_GAPS);
         if gaps.is_empty() {
             return;
         }
