@@ -15,7 +15,11 @@ use crate::time::{Time, micros};
 const WINDOW: usize = 30;
 const SLEW_PPM: i64 = 500;
 /// A sample this far below the clock is not a faster path, in microseconds.
-const LEAP: i64 = 10_000_000;
+const LEAP: i64 = 5_000_000;
+/// A clock that is ahead by this much follows: viewers may wait for no longer anyway.
+const BEHIND: i64 = 15_000_000;
+/// So many seconds of the window are enough to tell.
+const ENOUGH: usize = 20;
 /// After this long, or two rounds of sub-streams if that is longer, the backlog of
 /// a start is in, and the minimum is a true one.
 const SETTLE: Duration = Duration::from_secs(4);
@@ -48,7 +52,7 @@ impl StreamClock {
     }
 
     /// A block whose slot ended at `slot_end` in stream time arrived now.
-    /// Returns by how many microseconds the clock was stepped, zero or less.
+    /// Returns by how many microseconds the clock was stepped.
     pub(crate) fn arrived(&mut self, now: Time, slot_end: Time) -> i64 {
         let sample = now.diff_micros(slot_end);
         self.minima.note(now, sample, i64::min);
@@ -65,7 +69,19 @@ impl StreamClock {
             self.offset = Some((old.min(sample), now));
             return sample.saturating_sub(old).min(0);
         }
-        0
+        self.fall_back(now, old)
+    }
+
+    /// The fastest block of the whole window is that late: the provider's clock stood
+    /// still, or was set back, or there is no faster way any more.
+    fn fall_back(&mut self, now: Time, old: i64) -> i64 {
+        let late = |min: &i64| *min > old.saturating_add(BEHIND);
+        let Some(min) = self.minima.values(now).min().filter(late) else { return 0 };
+        if self.minima.values(now).count() < ENOUGH {
+            return 0;
+        }
+        self.offset = Some((min, now));
+        min - old
     }
 
     /// Whether the clock can be relied on.
@@ -104,6 +120,7 @@ impl StreamClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
 
     fn at(ms: u64) -> Time {
         Time::from_millis(1_000_000 + ms)
@@ -147,6 +164,24 @@ mod tests {
         assert_eq!(c.arrived(at(8_000), at(98_000)), -90_010_000);
         assert_eq!(c.stream(at(8_000)), Some(at(98_000)));
         assert!(!c.is_steady(at(8_000)));
+    }
+
+    #[test]
+    fn a_clock_that_fell_far_back_is_followed_after_a_window() {
+        let mut c = StreamClock::new(Duration::from_millis(320));
+        for ms in (0..8_000).step_by(40) {
+            c.arrived(at(ms + 10), at(ms));
+        }
+        // The provider slept for a minute.
+        let mut stepped = Vec::new();
+        for ms in (8_000..48_000).step_by(40) {
+            let by = c.arrived(at(60_000 + ms + 10), at(ms));
+            stepped.extend((by != 0).then_some((ms, by)));
+        }
+        let [(ms, by)] = stepped[..] else { panic!("{stepped:?}") };
+        assert!((26_000..=30_000).contains(&ms), "{ms}");
+        assert_eq!(by, 60_000_000);
+        assert_eq!(c.local(at(48_000)), Some(at(108_010)));
     }
 
     #[test]

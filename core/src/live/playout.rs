@@ -108,6 +108,10 @@ impl Playout {
         if matches!(self.phase, Phase::Playing | Phase::Stalled) {
             self.lag = self.lag.saturating_sub(by);
         }
+        if by > 0 {
+            // What was late by the old clock is not late by the new one.
+            self.needed = Recent::default();
+        }
     }
 
     /// The delay that the mode asks for now.

@@ -3,7 +3,6 @@
 
 use core::time::Duration;
 
-use crate::config::LiveStrategy;
 use crate::event::{Action, Fault, Notice};
 use crate::id::{LinkId, NodeId, Seq};
 use crate::link::Role;
@@ -13,7 +12,8 @@ use crate::stream::block::Block;
 use crate::stream::buffer::Inserted;
 use crate::time::{Time, micros, signed_micros};
 
-/// Blocks from further in the future than this are not looked at.
+/// Blocks from further in the future than this are not looked at, if nobody asked for
+/// them.
 const FUTURE: Duration = Duration::from_secs(5);
 
 impl Node {
@@ -55,13 +55,9 @@ impl Node {
             feed.as_ref().is_some_and(|f| f.expects(node)) || stream.repair.expects(seq, node);
         // What somebody who was left still had on the way is as good as any other.
         let welcome = asked_for || (self.config.repair && buffer.is_missing(seq));
-        // While nothing else comes, it may be the provider's clock that leapt. Who
-        // pulls all has a clock that lags by the periods of those who had a block
-        // before, and asked for this one by its number.
-        let by_number = self.config.live == LiveStrategy::Pull && asked_for;
-        let future = !by_number
+        // What was asked for bears the provider's name: if it is early, its clock leapt.
+        let future = !asked_for
             && stream.clock.is_steady(now)
-            && now.since(stream.progress) < FUTURE
             && stream.clock.stream(now).is_some_and(|t| channel.slot_start(seq) > t + FUTURE);
         if !welcome || future || seq < buffer.start() {
             self.stats.unwanted += 1;
@@ -119,8 +115,11 @@ impl Node {
         stream.pull.arrived(now, node);
         let stepped = stream.clock.arrived(now, slot_end);
         if stepped < -signed_micros(self.config.buffer) {
-            // The provider's clock leapt: its stream goes on from here.
-            stream.playout.start_at(seq);
+            // The provider's clock leapt: its stream goes on from here. Who is in the
+            // past, or has paused, goes on where that is.
+            if stream.rewind.is_none() {
+                stream.playout.start_at(seq);
+            }
         } else {
             stream.playout.clock_stepped(stepped);
         }
