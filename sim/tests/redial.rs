@@ -7,12 +7,12 @@ use std::time::Duration;
 use eddy_core::config::Config;
 use eddy_core::node::Node;
 use eddy_core::stream::map::BufferMap;
-use eddy_core::wire::message::{Member, Message, Purpose, SubscribeReply};
-use eddy_core::{Command, LinkId, Machine, SubStream};
+use eddy_core::wire::message::{Member, Message, Purpose, Subscribe, SubscribeReply};
+use eddy_core::{Command, LinkId, Machine, Notice, Seq, SubStream};
 use eddy_sim::hand::Hand;
 use eddy_sim::hand::cast::{
-    BLOCK, MEMBERS, SUB_STREAMS, a_provider, a_viewer, a_viewer_with_block_links, addr, channel,
-    full_map, member,
+    BLOCK, MEMBERS, SUB_STREAMS, a_block, a_provider, a_viewer, a_viewer_with_block_links, addr,
+    channel, full_map, member,
 };
 use eddy_sim::hand::words::hello;
 
@@ -94,35 +94,81 @@ fn a_child_gets_no_more_of_what_its_map_does_not_subscribe_to() {
     assert_eq!(got(&mut hand), others);
 }
 
-/// A subscription, or its answer, can be lost with the link as well.
+/// A subscription, or its answer, can be lost with the link as well. What came on the
+/// block link, which stands, need not come again.
 #[test]
 fn a_child_says_on_the_new_link_what_it_takes() {
     let (mut hand, others) = a_viewer_with_block_links(&Config::default());
-    let asked = |hand: &Hand<Node>, link| -> Vec<SubStream> {
-        let sub = |m| match m {
-            Message::Subscribe(subscribe) => Some(subscribe.sub),
+    let said = |hand: &Hand<Node>, link| -> Vec<Subscribe> {
+        let asked = |m| match m {
+            Message::Subscribe(subscribe) => Some(subscribe),
             _ => None,
         };
-        hand.messages(link).into_iter().filter_map(sub).collect()
+        hand.messages(link).into_iter().filter_map(asked).collect()
     };
-    let parent = others.iter().max_by_key(|other| asked(&hand, other.control).len()).unwrap();
-    let taken = asked(&hand, parent.control);
-    assert!(taken.len() >= 2, "{taken:?}");
+    // The first of the partners granted before it was asked.
+    let parent = others[0];
+    let asked = said(&hand, parent.control);
+    let [open, granted, ..] = asked[..] else { panic!("two sub-streams or more: {asked:?}") };
     let Message::BufferMap(map) = full_map(hand.now) else { panic!("it is a map") };
     hand.say(parent.control, &Message::BufferMap(BufferMap { reply: true, ..map }));
     let Message::BufferMap(map) = hand.messages(parent.control).pop().unwrap() else {
         panic!("a map is the answer")
     };
-    let tells = |sub: &SubStream| map.entries[usize::from(sub.0)].subscribed;
-    assert!(taken.iter().all(tells), "its maps tell of it from when it asks on: {map:?}");
-    // All but one are granted.
-    for &sub in &taken[1..] {
-        let reply = SubscribeReply { sub, result: Ok(()) };
+    let tells = |s: &Subscribe| map.entries[usize::from(s.sub.0)].subscribed;
+    assert!(asked.iter().all(tells), "its maps tell of it from when it asks on: {map:?}");
+
+    for subscribe in &asked[1..] {
+        let reply = SubscribeReply { sub: subscribe.sub, result: Ok(()) };
         hand.say(parent.control, &Message::SubscribeReply(reply));
     }
+    // One block is missing, and the two after it have come.
+    let last = granted.from.plus(2 * u64::from(SUB_STREAMS));
+    for seq in [last.minus(u64::from(SUB_STREAMS)), last] {
+        hand.receive(parent.blocks, a_block(seq, b"").frame().clone());
+    }
+    hand.pass(Duration::from_secs(1));
+    let stats = hand.notices.iter().rev().find_map(|notice| match notice {
+        Notice::Stats(stats) => Some(stats),
+        _ => None,
+    });
+    let parents = &stats.unwrap().parents;
+    assert_eq!(parents[usize::from(open.sub.0)], None, "it was not granted");
+    assert_eq!(parents[usize::from(granted.sub.0)], Some(parent.node));
+
     hand.closed(parent.control);
     let id = MEMBERS.into_iter().find(|id| member(*id).node == parent.node).unwrap();
     let control = answer(&mut hand, id);
     hand.say(control, &hello(id, Purpose::Control(channel().id())));
-    assert_eq!(asked(&hand, control), taken);
+    let again = said(&hand, control);
+    let subs = |of: &[Subscribe]| of.iter().map(|s| s.sub).collect::<Vec<_>>();
+    assert_eq!(subs(&again), subs(&asked));
+    assert_eq!(again[0].from, open.from);
+    assert_eq!(again[1].from, last.plus(u64::from(SUB_STREAMS)));
+}
+
+/// It waits for the way to the provider together with its parent.
+#[test]
+fn a_parent_without_a_way_refuses_no_child_that_it_has() {
+    let (mut hand, others) = a_viewer_with_block_links(&Config::default());
+    for sub in (0..SUB_STREAMS).map(SubStream) {
+        let reply = SubscribeReply { sub, result: Ok(()) };
+        others.iter().for_each(|o| hand.say(o.control, &Message::SubscribeReply(reply.clone())));
+    }
+    let answers = |hand: &mut Hand<Node>, control| -> Vec<bool> {
+        let before = hand.messages(control).len();
+        hand.subscribe(control, Seq(0));
+        let result = |m| match m {
+            Message::SubscribeReply(reply) => Some(reply.result.is_ok()),
+            _ => None,
+        };
+        hand.messages(control).split_off(before).into_iter().filter_map(result).collect()
+    };
+    let all = usize::from(SUB_STREAMS);
+    let child = hand.partner(60);
+    assert_eq!(answers(&mut hand, child), vec![true; all]);
+    others.iter().for_each(|other| hand.say(other.control, &Message::Leave));
+    assert_eq!(answers(&mut hand, child), vec![true; all]);
+    let other = hand.partner(61);
+    assert_eq!(answers(&mut hand, other), vec![false; all]);
 }

@@ -5,12 +5,12 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use eddy_core::config::{Config, PlayoutDelay};
+use eddy_core::config::{Config, PlayoutDelay, Reselection};
 use eddy_core::node::Node;
 use eddy_core::stats::Stats;
-use eddy_core::stream::map::BufferMap;
+use eddy_core::stream::map::{BufferMap, Path};
 use eddy_core::wire::message::{Message, Purpose, SubscribeReply, Token};
-use eddy_core::{Event, NodeId, Notice, Seq, SubStream};
+use eddy_core::{Command, Event, NodeId, Notice, Seq, SubStream, Time};
 use eddy_sim::hand::Hand;
 use eddy_sim::hand::cast::{
     BLOCK, MEMBERS, Other, SUB_STREAMS, a_block, a_viewer_with_block_links, a_viewer_with_partners,
@@ -28,6 +28,10 @@ struct Stage {
     pulled: Vec<Seq>,
     /// Blocks that nobody ever had, and all have given up.
     lost: Range<Seq>,
+    /// Who has no way to the provider.
+    astray: Option<NodeId>,
+    /// By how many microseconds the provider's clock has leapt.
+    leapt: i64,
 }
 
 impl Stage {
@@ -35,7 +39,15 @@ impl Stage {
         let (hand, others) = a_viewer_with_block_links(config);
         let heard = others.iter().map(|other| hand.messages(other.control).len()).collect();
         assert_eq!(others.len(), MEMBERS.len());
-        Self { hand, others, heard, pulled: Vec::new(), lost: Seq(0)..Seq(0) }
+        Self {
+            hand,
+            others,
+            heard,
+            pulled: Vec::new(),
+            lost: Seq(0)..Seq(0),
+            astray: None,
+            leapt: 0,
+        }
     }
 
     fn stats(&self) -> Stats {
@@ -46,14 +58,26 @@ impl Stage {
         stats.unwrap()
     }
 
+    /// The provider's clock.
+    fn stream_time(&self) -> Time {
+        self.hand.now.offset(self.leapt)
+    }
+
     /// In each slot those chosen by `by` bring that slot's block.
     fn bring(&mut self, seconds: u32, by: impl Fn(&Other, SubStream) -> bool) {
         for slot in 0..seconds * 25 {
             if slot % 25 == 0 {
-                let map = full_map(self.hand.now);
-                self.others.iter().for_each(|other| self.hand.say(other.control, &map));
+                for other in &self.others {
+                    let Message::BufferMap(mut map) = full_map(self.stream_time()) else {
+                        continue;
+                    };
+                    if Some(other.node) == self.astray {
+                        map.paths.iter_mut().for_each(|path| *path = Path::NONE);
+                    }
+                    self.hand.say(other.control, &Message::BufferMap(map));
+                }
             }
-            let seq = channel().seq_at(self.hand.now);
+            let seq = channel().seq_at(self.stream_time());
             let bring =
                 |o: &&Other| !self.lost.contains(&seq) && by(o, seq.sub_stream(SUB_STREAMS));
             for other in self.others.iter().filter(bring) {
@@ -146,6 +170,89 @@ fn partners_who_gave_up_what_their_maps_tell_of_stay_partners() {
     let stats = stage.stats();
     assert_eq!((stats.faults, stats.lost), (0, 40), "{stats:?}");
     assert!(stage.others.iter().all(|o| stage.hand.open.contains_key(&o.control)));
+}
+
+/// It was away for so long that there are more gaps than are asked for at once.
+#[test]
+fn what_nobody_has_is_left_out_however_much_it_is() {
+    let mut stage = Stage::new(&Config::default());
+    stage.bring(5, |_, _| true);
+    let first = channel().seq_at(stage.hand.now);
+    stage.lost = first..first.plus(250);
+    stage.bring(13, |_, _| true);
+    let stats = stage.stats();
+    assert_eq!(stats.lost, 250, "{stats:?}");
+}
+
+/// It was stopped for 7 s, or the provider began again with another clock.
+#[test]
+fn blocks_of_a_parent_whose_time_is_ahead_are_taken() {
+    let mut stage = Stage::new(&Config::default());
+    stage.bring(10, |_, _| true);
+    stage.leapt = 7_000_000;
+    let live = channel().seq_at(stage.stream_time());
+    stage.bring(15, |_, _| true);
+    let again = stage.pulled.iter().filter(|seq| **seq >= live).count();
+    assert_eq!(again, 0, "it had them: {:?}", stage.stats());
+}
+
+/// The provider's machine slept for a minute, and goes on where it was.
+#[test]
+fn a_stream_that_stood_still_is_passed_on_and_played() {
+    let mut stage = Stage::new(&Config::default());
+    stage.bring(5, |_, _| true);
+    let (control, blocks) = stage.hand.child(60);
+    let second = |stage: &mut Stage, brings: bool| {
+        stage.bring(1, |_, _| brings);
+        stage.hand.say(control, &Message::Ping(0));
+        for link in [control, blocks] {
+            while stage.hand.flush(link, usize::MAX) > 0 {}
+        }
+        stage.hand.blocks(blocks).len()
+    };
+    for _ in 0..60 {
+        stage.leapt -= 1_000_000;
+        second(&mut stage, false);
+    }
+    let before = second(&mut stage, true);
+    let passed_on = (0..5).map(|_| second(&mut stage, true)).last().unwrap() - before;
+    assert!(passed_on >= 100, "{passed_on} of 125");
+    for _ in 0..40 {
+        second(&mut stage, true);
+    }
+    let before = stage.stats();
+    for _ in 0..10 {
+        second(&mut stage, true);
+    }
+    let stats = stage.stats();
+    assert!(stats.on_time >= before.on_time + 240, "{before:?} {stats:?}");
+}
+
+#[test]
+fn who_has_paused_is_handed_nothing_when_the_providers_clock_leaps() {
+    let mut stage = Stage::new(&Config::default());
+    stage.bring(10, |_, _| true);
+    stage.hand.command(Command::Pause);
+    let shown = stage.hand.delivered.len();
+    stage.leapt = 90_000_000;
+    stage.bring(10, |_, _| true);
+    assert_eq!(stage.hand.delivered.len(), shown);
+}
+
+/// It brings what it owes, for the gaps of a circle are repaired, and the published rules
+/// look at nothing else.
+#[test]
+fn a_parent_without_a_way_to_the_provider_is_left_by_the_published_rules_too() {
+    let limit = Duration::from_secs(16);
+    let reselection = Reselection::Inequalities { own: limit, partner: limit };
+    let mut stage = Stage::new(&Config { reselection, ..Config::default() });
+    stage.bring(15, |_, _| true);
+    let astray = stage.stats().parents[0];
+    assert!(astray.is_some());
+    stage.astray = astray;
+    stage.bring(5, |_, _| true);
+    let stats = stage.stats();
+    assert!(stats.parents.iter().all(|p| p.is_some() && *p != astray), "{stats:?}");
 }
 
 #[test]

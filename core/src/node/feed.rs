@@ -9,7 +9,7 @@ use crate::config::{LiveStrategy, Reselection};
 use crate::event::{Notice, Phase, Warning};
 use crate::id::{NodeId, Seq, SubStream};
 use crate::live::clock::StreamClock;
-use crate::live::feeds::{Asked, Feed, Feeds};
+use crate::live::feeds::{Asked, Feeds};
 use crate::live::pace::Pace;
 use crate::live::playout::Playout;
 use crate::live::pull::Pull;
@@ -319,12 +319,16 @@ impl Node {
                 let instead_of = instead_of.map(|parent| (parent, delay));
                 select::best(&mut self.rng, sub, &views, block, instead_of, allowed)
             }
-            // Published: uniformly among those who are far enough along.
+            // Published: uniformly among those who are far enough along; where maps tell
+            // of ways, among those who have one.
             Reselection::Inequalities { .. } if instead_of.is_none() => {
                 let able = |v: &&View<'_>| {
                     let newest = v.map.entry(sub).and_then(|e| e.newest);
-                    let way = !self.config.paths || v.map.path(sub).is_live();
-                    way && !v.shunned && newest.is_some_and(|n| n >= missing) && allowed(v)
+                    let good = match self.config.paths {
+                        true => v.map.path(sub).is_live(),
+                        false => newest.is_some_and(|n| n >= missing),
+                    };
+                    good && !v.shunned && allowed(v)
                 };
                 let able: SmallVec<[NodeId; 16]> =
                     views.iter().filter(able).map(|v| v.node).collect();
@@ -361,7 +365,8 @@ impl Node {
         let views = Self::views(now, &self.partners, stream);
         let change =
             select::inequalities(&heads, &parents, &views, limit(own), limit(partner), |v, sub| {
-                !stream.children.has(v.node, sub)
+                let way = !self.config.paths || v.map.path(sub).is_live();
+                way && !stream.children.has(v.node, sub)
             });
         drop(views);
         if let Some(change) = change {
@@ -488,19 +493,27 @@ impl Node {
         self.resume(node);
     }
 
-    /// Says again what is taken from a parent, from the first block missing on: what was
-    /// said before, or answered, can be lost with its link.
+    /// Says again what is taken from a parent, or was asked of it: what was said before,
+    /// or answered, can be lost with its link.
     pub(super) fn resume(&mut self, node: NodeId) {
-        let Some(stream) = &self.stream else { return };
+        let (now, window) = (self.now, self.config.buffer);
+        let Some(stream) = &mut self.stream else { return };
         let Some(buffer) = &stream.buffer else { return };
-        let window = self.config.buffer;
-        let taken = |f: &Feed| f.parent == Some(node) || f.asked.is_some_and(|a| a.node == node);
-        let all: SmallVec<[Subscribe; 8]> = stream
-            .feeds
-            .iter()
-            .filter(|(_, f)| taken(f))
-            .map(|(sub, _)| Subscribe { sub, from: buffer.first_missing(sub), window })
-            .collect();
+        // What came on a block link that stands came in order.
+        let stands = self.partners.get(node).is_some_and(|p| p.block_in.is_some());
+        let s = u64::from(stream.channel.sub_streams());
+        let mut all: SmallVec<[Subscribe; 8]> = SmallVec::new();
+        for (sub, feed) in stream.feeds.iter_mut() {
+            let asked = feed.asked.as_mut().filter(|asked| asked.node == node);
+            if asked.is_none() && feed.parent != Some(node) {
+                continue;
+            }
+            asked.into_iter().for_each(|asked| asked.at = now);
+            let missing = buffer.first_missing(sub);
+            let brought = feed.brought.filter(|_| stands && feed.parent == Some(node));
+            let from = brought.map_or(missing, |brought| missing.max(brought.plus(s)));
+            all.push(Subscribe { sub, from, window });
+        }
         if all.is_empty() {
             return;
         }

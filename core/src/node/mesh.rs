@@ -368,9 +368,4 @@ impl Node {
             self.arm_by(Timer::Tick, self.now);
         }
     }
-
-    /// Whether we have a live way to the provider for a sub-stream.
-    pub(super) fn has_source(&self, sub: SubStream) -> bool {
-        self.stream.as_ref().and_then(|s| s.feeds.get(sub)).is_some_and(|f| f.path.is_live())
-    }
 }

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use crate::config::LiveStrategy;
 use crate::id::{NodeId, Seq, SubStream};
 use crate::live::children::{Child, Load};
-use crate::node::{Dial, Node, REVIEW, Timer};
+use crate::node::{Dial, Node, REVIEW, Stream, Timer};
 use crate::partnership::MAX_ASKED;
 use crate::stream::block::Block;
 use crate::time::micros;
@@ -49,12 +49,13 @@ impl Node {
     fn admit(&mut self, node: NodeId, subscribe: Subscribe) -> Result<(), Reason> {
         let Subscribe { sub, from, window } = subscribe;
         let is_source = self.source.is_some();
-        if !is_source && self.config.paths && !self.has_source(sub) {
+        let Some(stream) = &mut self.stream else { return Err(Reason::NoSource) };
+        let way = stream.feeds.get(sub).is_some_and(|f| f.path.is_live());
+        let able = stream.buffer.is_some() && (is_source || !self.config.paths || way);
+        // Who is served already waits with us for a way.
+        if !able && !stream.children.has(node, sub) {
             return Err(Reason::NoSource);
         }
-        let Some(stream) = self.stream.as_mut().filter(|s| s.buffer.is_some()) else {
-            return Err(Reason::NoSource);
-        };
         // Each other's parent for one sub-stream: neither would get a block.
         if stream.feeds.get(sub).is_some_and(|f| f.expects(node) && f.former != Some(node)) {
             return Err(Reason::NoSource);
@@ -188,14 +189,20 @@ impl Node {
     /// The oldest block that a child with this window can still use.
     fn useful(&self, window: Duration) -> Seq {
         let Some(stream) = &self.stream else { return Seq(0) };
-        let newest = stream.clock.stream(self.now).map(|t| stream.channel.seq_at(t));
-        newest.map_or(Seq(0), |n| n.minus(stream.channel.blocks_in(window)))
+        self.newest(stream).map_or(Seq(0), |n| n.minus(stream.channel.blocks_in(window)))
+    }
+
+    /// Where the live edge is. After the provider's clock stood still ours may be far
+    /// ahead: then it is where blocks come in.
+    fn newest(&self, stream: &Stream) -> Option<Seq> {
+        let edge = stream.channel.seq_at(stream.clock.stream(self.now)?);
+        Some(stream.buffer.as_ref().map_or(edge, |buffer| edge.min(buffer.end())))
     }
 
     /// A new block goes to every child of its sub-stream.
     pub(super) fn push_to_children(&mut self, block: &Block, sub: SubStream, from: Option<NodeId>) {
         let Some(stream) = &self.stream else { return };
-        let newest = stream.clock.stream(self.now).map(|t| stream.channel.seq_at(t));
+        let newest = self.newest(stream);
         for child in stream.children.of(sub) {
             if child.from > block.seq() || Some(child.node) == from {
                 continue;

@@ -268,7 +268,7 @@ impl Watching<'_> {
                     Notice::Ended { ticket: FIRST, result: Err(Refusal::Replaced) },
                 ) => {}
                 Told::Notice(_, Notice::Ended { ticket: FIRST, result: Err(refusal) }) => {
-                    return Err(self.refused(&self.own.channel, self.own.key.is_some(), refusal));
+                    return Err(self.refused(&self.own.channel, refusal));
                 }
                 Told::Notice(_, Notice::Ended { ticket, result }) => {
                     self.ended(ticket, result.err())
@@ -320,7 +320,7 @@ impl Watching<'_> {
             // Another wish took its place.
             (_, None | Some(Refusal::Replaced | Refusal::Leaving)) => {}
             (Wish::Switch(to), Some(refusal)) => {
-                let e = self.refused(&to, false, refusal);
+                let e = self.refused(&to, refusal);
                 warn!("{e}; staying in this one");
             }
             (_, Some(refusal)) => warn!("not now: {}", refusal_text(refusal)),
@@ -345,9 +345,14 @@ impl Watching<'_> {
         Ok(())
     }
 
+    fn key_is_given(&self, channel: &Name) -> bool {
+        self.own.key.is_some() && *channel == self.own.channel
+    }
+
     fn pin(&self, channel: &Channel) -> Result<(), RunError> {
-        let given = self.own.key.is_some() && *channel.name() == self.own.channel;
-        if !given && self.state.pin(channel.name(), channel.key())? == Pin::New {
+        if !self.key_is_given(channel.name())
+            && self.state.pin(channel.name(), channel.key())? == Pin::New
+        {
             info!(
                 key = %channel.key(),
                 "first time in this channel: its key is trusted from now on, and no other"
@@ -365,7 +370,7 @@ impl Watching<'_> {
         }
     }
 
-    fn refused(&self, name: &Name, key_given: bool, refusal: Refusal) -> RunError {
+    fn refused(&self, name: &Name, refusal: Refusal) -> RunError {
         let servers = list(&self.own.bootstrap);
         match refusal {
             Refusal::NoSuchChannel => RunError::new(
@@ -375,7 +380,7 @@ impl Watching<'_> {
                      `eddy channels --bootstrap {servers}` lists the channels that there are"
                 ),
             ),
-            Refusal::WrongKey if key_given => RunError::new(
+            Refusal::WrongKey if self.key_is_given(name) => RunError::new(
                 format!("the channel {name} at {servers} has another key than the one given"),
                 "ask the provider for the channel's link",
             ),
