@@ -19,7 +19,11 @@ pub fn start(settings: &GlobalSettings, lines: LogLines) -> Result<(), UsageErro
         hint: "write LEVEL or TARGET=LEVEL, separated by commas, as in warn,eddy=debug".into(),
     })?;
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines);
+    // Such an error is told on standard error, with a panic if that is gone.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(lines)
+        .log_internal_errors(false);
     let started = if settings.json {
         builder.json().flatten_event(true).with_ansi(false).try_init()
     } else {

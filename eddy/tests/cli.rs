@@ -279,3 +279,13 @@ fn the_file_gives_what_the_command_line_leaves_open() {
     let said = wrong(&["viewer", "--config", file.path(), "--state", "/tmp"]);
     assert!(said.starts_with("error: --output is missing"), "the link came from the file: {said}");
 }
+
+#[test]
+fn a_reader_of_the_logs_that_went_away_stops_nobody() {
+    let (reader, logs) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_eddy"));
+    command.args(["channels", "--bootstrap", "127.0.0.1:1", "-vv"]).stderr(logs);
+    let output = command.output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(1), "no server, and no panic");
+}

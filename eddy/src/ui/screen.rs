@@ -119,19 +119,22 @@ pub struct LogLines {
 impl Write for LogLines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut inner = self.screen.inner();
-        if !self.same || inner.area.is_empty() {
-            return io::stderr().write(line);
+        let shares = self.same && !inner.area.is_empty();
+        if shares {
+            let away = format!("{}{CLEAR_BELOW}", inner.up());
+            inner.write(&away);
         }
-        let away = format!("{}{CLEAR_BELOW}", inner.up());
-        inner.write(&away);
-        io::stderr().write_all(line)?;
-        let back = draw(&inner.area);
-        inner.write(&back);
+        // As on the screen: a reader that went away must not stop a node.
+        io::stderr().write_all(line).ok();
+        if shares {
+            let back = draw(&inner.area);
+            inner.write(&back);
+        }
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
     }
 }
 
