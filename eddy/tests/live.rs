@@ -32,20 +32,15 @@ impl Station {
 }
 
 fn provide(folder: &Folder, bootstrap: &str) -> (Process, Encoder) {
-    let provider = Process::start(&[
-        "provider",
-        "--bootstrap",
-        bootstrap,
-        "--channel",
-        "News",
-        "--input",
-        "udp://127.0.0.1:0",
-        "--state",
-        &folder.path("provider"),
-        "--json",
-    ]);
+    let state = folder.path("provider");
+    let provider = Process::start(&provider_args(bootstrap, "udp://127.0.0.1:0", &state));
     let to = provider.text("kind", "channel", "input");
     (provider, Encoder::start(to.parse().expect("an address")))
+}
+
+fn provider_args<'a>(bootstrap: &'a str, input: &'a str, state: &'a str) -> Vec<&'a str> {
+    let channel = ["provider", "--bootstrap", bootstrap, "--channel", "News", "--json"];
+    [&channel[..], &["--input", input, "--state", state]].concat()
 }
 
 fn watch(folder: &Folder, bootstrap: &str, more: &[&str]) -> Process {
@@ -295,4 +290,32 @@ fn a_file_that_ends_ends_its_provider() {
     });
     viewer.interrupt();
     assert_eq!(viewer.code(), Some(0), "{viewer:?}");
+}
+
+#[test]
+fn a_name_that_was_taken_while_on_the_air_stops_nobody() {
+    let folder = Folder::new();
+    let other = Folder::new();
+    let mut first = Process::start(&["bootstrap", "--listen", "127.0.0.1:0", "--json"]);
+    let second = Process::start(&["bootstrap", "--listen", "127.0.0.1:0", "--json"]);
+    let at_first = first.text("kind", "bootstrap", "listen");
+    let at_second = second.text("kind", "bootstrap", "listen");
+    let (rival, _rivals) = provide(&other, &at_second);
+    rival.log("bootstrap server reached");
+
+    let (mut provider, _encoder) = provide(&folder, &format!("{at_first},{at_second}"));
+    provider.log("bootstrap server reached");
+    let viewer = watch(&folder, &at_first, &[]);
+    viewer.counts("blocks_due", PLAYING);
+    first.kill();
+    provider.log("News belongs to another provider's key");
+    let then = viewer.count("blocks_due");
+    viewer.counts("blocks_due", then + 2 * PLAYING);
+    provider.interrupt();
+    assert_eq!(provider.code(), Some(0), "{provider:?}");
+
+    let state = folder.path("provider");
+    let mut late = Process::start(&provider_args(&at_second, "udp://127.0.0.1:0", &state));
+    assert_eq!(late.code(), Some(1), "at the start it is an error: {late:?}");
+    assert!(late.logs().contains("give another name with --channel"), "{late:?}");
 }

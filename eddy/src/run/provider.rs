@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use eddy_core::config::Config;
 use eddy_core::node::Node;
 use eddy_core::stream::channel::Channel;
-use eddy_core::{Command, Event, Host, Notice, Refusal, Seq, Ticket, Time};
+use eddy_core::{BootstrapState, Command, Event, Host, Notice, Refusal, Seq, Ticket, Time};
 use eddy_runtime_mio::{Full, Handle};
 use serde::Serialize;
 use tracing::{error, info, warn};
@@ -93,6 +93,7 @@ fn follow(
     let mut refused = Refused::default();
     let mut waits = 0;
     let mut last_out: Option<Instant> = None;
+    let (mut answered, mut registered) = (false, false);
     loop {
         let next = match last_out {
             Some(at) => told.recv_timeout(at.saturating_duration_since(Instant::now())),
@@ -100,6 +101,8 @@ fn follow(
         };
         match next {
             Ok(Told::Notice(now, Notice::Stats(stats))) => {
+                // A refusal comes with the answer itself, not a second later.
+                registered |= answered;
                 progress.provider(now, &stats);
                 log.faults(now);
                 numbers.keep(running.now());
@@ -111,14 +114,19 @@ fn follow(
             {
                 refused.count(refusal);
             }
-            Ok(Told::Notice(_, Notice::NameTaken(name))) => {
+            // Later, at a server that lost its memory or at another, it costs those who are
+            // to come: the viewers that are here are served on.
+            Ok(Told::Notice(_, Notice::NameTaken(name))) if !registered => {
                 return Err(RunError::new(
                     format!("the channel name {name} belongs to another provider's key"),
                     "give another name with --channel; if this one is yours, give the folder that \
                      holds its key with --state DIR",
                 ));
             }
-            Ok(Told::Notice(now, notice)) => log.notice(now, "sending goes on", &notice),
+            Ok(Told::Notice(now, notice)) => {
+                answered |= matches!(notice, Notice::Bootstrap(BootstrapState::Reached { .. }));
+                log.notice(now, "sending goes on", &notice);
+            }
             Ok(Told::Input(Ok(End::Exhausted))) => {
                 info!("the input has ended; leaving when the last block is out");
                 last_out = Some(Instant::now() + channel.block() + LAST_BLOCK);
