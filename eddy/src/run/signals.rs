@@ -41,7 +41,7 @@ pub(super) fn watched<T>(
                     }
                     Some(then) if then.elapsed() < ONE_WISH => {}
                     Some(_) => {
-                        ui.finish();
+                        ui.finish_unless_stuck();
                         process::exit(INTERRUPTED.into());
                     }
                 }

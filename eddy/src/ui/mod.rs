@@ -101,6 +101,11 @@ impl Ui {
     pub fn finish(&self) {
         self.screen.finish();
     }
+
+    /// The same just before the process is ended, whatever another thread does.
+    pub(crate) fn finish_unless_stuck(&self) {
+        self.screen.finish_unless_stuck();
+    }
 }
 
 impl Drop for Ui {

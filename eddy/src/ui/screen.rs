@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -65,10 +65,15 @@ impl Screen {
 
     /// Leaves the area as it stands; what comes next goes below it.
     pub fn finish(&self) {
-        let mut inner = self.inner();
-        if !inner.area.is_empty() {
-            inner.area.clear();
-            inner.write(SHOW_CURSOR);
+        self.inner().finish();
+    }
+
+    /// The same, unless somebody is writing: that may never end.
+    pub(crate) fn finish_unless_stuck(&self) {
+        match self.0.try_lock() {
+            Ok(mut inner) => inner.finish(),
+            Err(TryLockError::Poisoned(inner)) => inner.into_inner().finish(),
+            Err(TryLockError::WouldBlock) => {}
         }
     }
 
@@ -88,6 +93,13 @@ impl Inner {
         match self.area.lines().count() {
             0 => String::new(),
             n => format!("\x1b[{n}F"),
+        }
+    }
+
+    fn finish(&mut self) {
+        if !self.area.is_empty() {
+            self.area.clear();
+            self.write(SHOW_CURSOR);
         }
     }
 
@@ -149,6 +161,9 @@ impl MakeWriter<'_> for LogLines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
 
     #[derive(Clone, Default)]
     struct Sink(Arc<Mutex<Vec<u8>>>);
@@ -194,6 +209,35 @@ mod tests {
         assert_eq!(sink.take(), "\x1b[?25h");
         screen.finish();
         assert_eq!(sink.take(), "", "put back once");
+    }
+
+    #[test]
+    fn a_reader_that_is_stuck_does_not_hold_up_the_end() {
+        struct Stuck(mpsc::Sender<()>, mpsc::Receiver<()>);
+        impl Write for Stuck {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.send(()).unwrap();
+                self.1.recv().ok();
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let ((began, writes), (release, held)) = (mpsc::channel(), mpsc::channel());
+        let screen = Screen::new(Stuck(began, held), true);
+        let (shows, ends) = (screen.clone(), screen);
+        let shower = thread::spawn(move || shows.show("a\n"));
+        writes.recv().unwrap();
+        let (ended, end) = mpsc::channel();
+        let ender = thread::spawn(move || {
+            ends.finish_unless_stuck();
+            ended.send(()).unwrap();
+        });
+        end.recv_timeout(Duration::from_secs(20)).expect("an end, though a write goes on");
+        drop(release);
+        shower.join().unwrap();
+        ender.join().unwrap();
     }
 
     #[test]
