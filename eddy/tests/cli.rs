@@ -289,3 +289,16 @@ fn a_reader_of_the_logs_that_went_away_stops_nobody() {
     let output = command.output().expect("the program starts");
     assert_eq!(output.status.code(), Some(1), "no server, and no panic");
 }
+
+#[test]
+fn an_input_that_is_missing_is_missed_by_its_provider_only() {
+    let file = Config::new("input.toml", "[provider]\ninput = 'no-such-film.ts'\n");
+    let said = wrong(&["viewer", "--config", file.path(), "eddy://localhost:7400/News"]);
+    assert!(said.starts_with("error: --output is missing"), "{said}");
+    let state = concat!(env!("CARGO_TARGET_TMPDIR"), "/input-state");
+    let provider = ["provider", "--bootstrap", "127.0.0.1:1", "--channel", "News"];
+    let output = eddy(&[&provider[..], &["--config", file.path(), "--state", state]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains("error: cannot open no-such-film.ts: "), "{said}");
+}

@@ -81,7 +81,7 @@ impl Input {
     /// Reads the value of `--input`.
     ///
     /// # Errors
-    /// If it names an unknown scheme or a bad address, or a file that is not there.
+    /// If it names an unknown scheme or a bad address.
     pub fn parse(text: &str) -> Result<Self, InputError> {
         match (text, text.split_once("://")) {
             ("-", _) => Ok(Self::Stdin),
@@ -90,14 +90,7 @@ impl Input {
                 url.map(Self::Udp).map_err(|problem| InputError::Url(text.into(), problem))
             }
             (_, Some((scheme, _))) => Err(InputError::Scheme(scheme.into())),
-            (path, None) => {
-                let path = PathBuf::from(path);
-                let about = path.metadata().map_err(|e| InputError::Open(path.clone(), e))?;
-                if about.is_dir() {
-                    return Err(InputError::Open(path, io::ErrorKind::IsADirectory.into()));
-                }
-                Ok(Self::File { path, looped: false })
-            }
+            (path, None) => Ok(Self::File { path: path.into(), looped: false }),
         }
     }
 
@@ -121,7 +114,11 @@ impl Input {
                 Kind::Udp(udp)
             }
             Self::File { path, looped } => {
-                let file = File::open(path).map_err(|e| InputError::Open(path.clone(), e))?;
+                let failed = |e| InputError::Open(path.clone(), e);
+                let file = File::open(path).map_err(failed)?;
+                if file.metadata().map_err(failed)?.is_dir() {
+                    return Err(failed(io::ErrorKind::IsADirectory.into()));
+                }
                 Kind::File(Recording::open(path.clone(), file, *looped)?)
             }
             Self::Stdin if io::stdin().is_terminal() => return Err(InputError::Terminal),
