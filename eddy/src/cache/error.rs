@@ -50,7 +50,10 @@ impl CacheError {
             ),
             Self::Foreign(_) => "give an empty folder, or a new one, with --cache DIR".into(),
             Self::InUse(_) => "stop the other one, or give another folder with --cache DIR".into(),
-            Self::Names => "this channel can be watched without a cache only".into(),
+            Self::Names => {
+                "keep nothing of this channel: a viewer with --cache none, a provider with --keep 0"
+                    .into()
+            }
             Self::Thread(_) => "close other programs".into(),
         }
     }

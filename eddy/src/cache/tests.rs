@@ -14,8 +14,9 @@ use eddy_core::stream::file::FileId;
 
 use super::fixture::{FILE, NEXT, Temporary, channel, frames};
 use super::queue::CAPACITY;
+use super::worker::advice;
 use super::write::{Medium, System};
-use super::{Answer, Disk, Found, StoreError};
+use super::{Answer, CacheError, Disk, Found, StoreError};
 
 /// The longest that a test waits for an answer.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -231,6 +232,14 @@ fn a_full_disk_is_told_and_keeps_no_part_of_a_file() {
         let cache = Opened::on(Small { room: whole, fails, late: false }, dir.path());
         assert_eq!(cache.store(FILE, frames(FILE)), Ok(whole as u64));
     }
+}
+
+#[test]
+fn hints_name_the_options_of_viewers_and_of_providers() {
+    let (_, full) = advice(io::ErrorKind::StorageFull);
+    assert!(full.contains("--quota") && full.contains("--keep"), "{full}");
+    let names = CacheError::Names.hint();
+    assert!(names.contains("--cache none") && names.contains("--keep 0"), "{names}");
 }
 
 #[test]

@@ -54,15 +54,7 @@ impl<M: Medium> Worker<M> {
         }
         self.open.forget(file);
         write_whole(&self.medium, &path, frames).map_err(|e| {
-            let (error, hint) = match e.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    (StoreError::Full, "the oldest files go instead: free some space, or give a smaller --quota or another --cache")
-                }
-                io::ErrorKind::NotFound => {
-                    (StoreError::Failed, "the folder was deleted: start again")
-                }
-                _ => (StoreError::Failed, "look after the disk, or give another --cache"),
-            };
+            let (error, hint) = advice(e.kind());
             warn!(file = %path.display(), error = %e, hint, "cannot store a file");
             error
         })?;
@@ -89,6 +81,19 @@ impl<M: Medium> Worker<M> {
         if let Err(e) = remove(&path) {
             warn!(file = %path.display(), error = %e, "cannot delete a file");
         }
+    }
+}
+
+/// What a failed write means, and what the user can do about it.
+pub(super) fn advice(kind: io::ErrorKind) -> (StoreError, &'static str) {
+    match kind {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (
+            StoreError::Full,
+            "the oldest files go instead: free some space, give another --cache, or a smaller \
+             --quota (of a viewer) or --keep (of a provider)",
+        ),
+        io::ErrorKind::NotFound => (StoreError::Failed, "the folder was deleted: start again"),
+        _ => (StoreError::Failed, "look after the disk, or give another --cache"),
     }
 }
 
