@@ -276,7 +276,7 @@ impl Settings {
 
     fn merge(cli: Cli, file: File, environment: &Environment) -> Result<Self, UsageError> {
         let Cli { global: flags, verb, .. } = cli;
-        flags.check_addresses(&verb)?;
+        flags.check_use(&verb)?;
         let log = log_filter(&flags, environment, &file.global);
         let mut listen = flags.listen.clone();
         if matches!(verb, Verb::Bootstrap(_)) {

@@ -57,17 +57,20 @@ over!(DemoOptions { viewers, past, seconds, input, block });
 over!(SwarmOptions { viewers, rate, seconds, block, runs });
 
 impl GlobalOptions {
-    /// Refuses what the command line says of addresses to a command that has no use
-    /// for it; what a file says is for all of them.
-    pub(super) fn check_addresses(&self, verb: &Verb) -> Result<(), UsageError> {
+    /// Refuses what the command line says of addresses and upload to a command that
+    /// has no use for it; what a file says is for all of them.
+    pub(super) fn check_use(&self, verb: &Verb) -> Result<(), UsageError> {
         let (listens, advertises) = match verb {
             Verb::Bootstrap(_) | Verb::Provider(_) | Verb::Viewer(_) => (true, true),
             Verb::Dht(_) => (true, false),
             _ => (false, false),
         };
-        let idle = match (&self.listen, &self.advertise) {
-            (Some(_), _) if !listens => "--listen",
-            (_, Some(_)) if !advertises => "--advertise",
+        // A swarm that is measured has all the upload there is.
+        let uploads = !matches!(verb, Verb::Bench { .. });
+        let idle = match (&self.listen, &self.advertise, &self.max_upload) {
+            (Some(_), ..) if !listens => "--listen",
+            (_, Some(_), _) if !advertises => "--advertise",
+            (.., Some(_)) if !uploads => "--max-upload",
             _ => return Ok(()),
         };
         Err(UsageError {

@@ -218,6 +218,7 @@ fn what_does_not_fit_is_named() {
         ("demo --listen 127.0.0.1:1".into(), "--listen"),
         ("channels --bootstrap a:1 --advertise 127.0.0.1:1".into(), "--advertise"),
         ("dht --advertise 127.0.0.1:1".into(), "--advertise"),
+        ("bench swarm --viewers 1 --rate 1 --max-upload 1M".into(), "--max-upload"),
     ] {
         let said = refusal(&args, "");
         assert!(said.what.starts_with(&format!("{option}:")), "{args}: {said}");
@@ -226,6 +227,7 @@ fn what_does_not_fit_is_named() {
     assert!(settings("dht --listen 127.0.0.1:1", "", None).is_ok());
     // A file's is for the commands that have a use for it.
     assert!(settings("demo", "listen = '127.0.0.1:1'", None).is_ok());
+    assert!(settings("bench swarm --viewers 1 --rate 1", "max-upload = '1M'", None).is_ok());
 }
 
 #[test]

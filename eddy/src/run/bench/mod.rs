@@ -61,11 +61,11 @@ struct Run {
 ///
 /// # Errors
 /// [`RunError`] if a process or a socket cannot be had.
-pub fn bench(_global: &GlobalSettings, own: &SwarmSettings, ui: &Ui) -> Result<ExitCode, RunError> {
+pub fn bench(global: &GlobalSettings, own: &SwarmSettings, ui: &Ui) -> Result<ExitCode, RunError> {
     ui.result(&format!("{HEADER}\n"), &serde_json::json!({ "columns": COLUMNS }));
     let mut good = true;
     for number in 0..own.runs {
-        let run = swarm(own, number)?;
+        let run = swarm(global, own, number)?;
         good &= run.served == own.viewers as usize && run.lost == 0 && run.disordered == 0;
         ui.result(&format!("{}\n", run.line()), &run);
     }
@@ -103,10 +103,10 @@ impl Run {
     }
 }
 
-fn swarm(own: &SwarmSettings, number: u32) -> Result<Run, RunError> {
+fn swarm(global: &GlobalSettings, own: &SwarmSettings, number: u32) -> Result<Run, RunError> {
     let epoch = Instant::now();
     let [server, input] = free_ports()?;
-    let mut nodes = Nodes::new(number)?;
+    let mut nodes = Nodes::new(global, number)?;
     nodes.start("bootstrap", &["bootstrap", "--listen", &server.to_string()])?;
     let source = nodes.start(
         "provider",

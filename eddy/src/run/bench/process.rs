@@ -8,11 +8,13 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use nix::sys::signal::{Signal, kill};
 use nix::time::ClockId;
 use nix::unistd::Pid;
 
 use crate::run::RunError;
+use crate::settings::GlobalSettings;
 
 /// How long the channel may take to be listed.
 const LISTED_WITHIN: Duration = Duration::from_secs(10);
@@ -34,13 +36,15 @@ pub(super) struct Usage {
 pub(super) struct Nodes {
     program: PathBuf,
     dir: PathBuf,
+    /// What all nodes are told, as the bench itself was.
+    options: Vec<String>,
     children: Vec<Child>,
     /// The logs of a failure are worth more than a tidy folder.
     keep: bool,
 }
 
 impl Nodes {
-    pub(super) fn new(run: u32) -> Result<Self, RunError> {
+    pub(super) fn new(global: &GlobalSettings, run: u32) -> Result<Self, RunError> {
         let program = std::env::current_exe().map_err(|e| {
             RunError::new(format!("cannot find this program itself: {e}"), "start it by its path")
         })?;
@@ -50,7 +54,9 @@ impl Nodes {
             let what = format!("cannot make the folder {}: {e}", dir.display());
             RunError::new(what, "set TMPDIR to a folder that can be written")
         })?;
-        Ok(Self { program, dir, children: Vec::new(), keep: false })
+        let options = [option("--preset", global.preset), option("--runtime", global.runtime)];
+        let options = options.into_iter().flatten().collect();
+        Ok(Self { program, dir, options, children: Vec::new(), keep: false })
     }
 
     /// Starts a node with a log and a state folder of its own; its number.
@@ -61,8 +67,16 @@ impl Nodes {
     ) -> Result<usize, RunError> {
         let failed = |e| RunError::new(format!("cannot start {name}: {e}"), "close other programs");
         let log = fs::File::create(self.dir.join(format!("{name}.log"))).map_err(failed)?;
-        let child = Command::new(&self.program)
+        let child = self.command(name, args).stderr(log).spawn().map_err(failed)?;
+        self.children.push(child);
+        Ok(self.children.len() - 1)
+    }
+
+    fn command(&self, name: &str, args: &[impl AsRef<OsStr>]) -> Command {
+        let mut command = Command::new(&self.program);
+        command
             .args(args)
+            .args(&self.options)
             .arg("--state")
             .arg(self.dir.join(name))
             .arg("--quiet")
@@ -70,12 +84,8 @@ impl Nodes {
             .env_remove("HOME")
             .env_remove("XDG_CACHE_HOME")
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .map_err(failed)?;
-        self.children.push(child);
-        Ok(self.children.len() - 1)
+            .stdout(Stdio::null());
+        command
     }
 
     /// Waits until the bootstrap server lists a channel.
@@ -134,6 +144,11 @@ impl Drop for Nodes {
     }
 }
 
+/// An option as it stands on a command line.
+fn option(name: &str, value: impl ValueEnum) -> Option<String> {
+    value.to_possible_value().map(|value| format!("{name}={}", value.get_name()))
+}
+
 fn interrupt(child: &mut Child) {
     if let Ok(None) = child.try_wait() {
         // One that ended meanwhile needs no signal.
@@ -170,4 +185,27 @@ fn kilobytes(text: &str, key: &str) -> Option<u64> {
     let line = text.lines().find(|l| l.starts_with(key))?;
     let number: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(number * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Cli;
+    use crate::settings::{Environment, Settings};
+    use clap::Parser as _;
+
+    #[test]
+    fn nodes_run_with_the_preset_and_the_driver_of_the_bench() {
+        let settings = |args: &[&OsStr]| {
+            let cli = Cli::try_parse_from([&[OsStr::new("eddy")], args].concat()).unwrap();
+            Settings::new(cli, &Environment::default()).unwrap().global
+        };
+        let told = ["bench", "swarm", "--viewers=1", "--rate=1", "--preset=report"];
+        let told = told.into_iter().chain(["--runtime=async-std"]).map(OsStr::new);
+        let bench = settings(&told.collect::<Vec<_>>());
+        let nodes = Nodes::new(&bench, u32::MAX).unwrap();
+        let command = nodes.command("server", &["bootstrap"]);
+        let node = settings(&command.get_args().collect::<Vec<_>>());
+        assert_eq!((node.preset, node.runtime), (bench.preset, bench.runtime));
+    }
 }
