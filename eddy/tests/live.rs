@@ -3,9 +3,10 @@
 
 mod support;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::{Encoder, Folder, Process, free_port, relay};
@@ -318,4 +319,19 @@ fn a_name_that_was_taken_while_on_the_air_stops_nobody() {
     let mut late = Process::start(&provider_args(&at_second, "udp://127.0.0.1:0", &state));
     assert_eq!(late.code(), Some(1), "at the start it is an error: {late:?}");
     assert!(late.logs().contains("give another name with --channel"), "{late:?}");
+}
+
+#[test]
+fn a_silent_pipe_does_not_hold_its_provider() {
+    let folder = Folder::new();
+    let (pipe, state) = (folder.path("pipe"), folder.path("provider"));
+    assert!(Command::new("mkfifo").arg(&pipe).status().is_ok_and(|made| made.success()));
+    // Open for both, it waits for no reader, and never ends.
+    let mut encoder = File::options().read(true).write(true).open(&pipe).expect("the pipe");
+    let clip = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/clip.ts")).expect("the clip");
+    encoder.write_all(&clip[..188 * 200]).expect("it fits into the pipe");
+    let mut provider = Process::start(&provider_args("127.0.0.1:1", &pipe, &state));
+    provider.log("no packet of the input");
+    provider.interrupt();
+    assert_eq!(provider.code(), Some(0), "{provider:?}");
 }

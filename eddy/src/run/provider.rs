@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use eddy_core::config::Config;
@@ -222,7 +222,6 @@ impl Refused {
 pub(super) struct Feed {
     stop: Arc<AtomicBool>,
     waits: Arc<AtomicU64>,
-    thread: JoinHandle<()>,
 }
 
 impl Feed {
@@ -254,16 +253,14 @@ impl Feed {
             });
             tell(Told::Input(end));
         };
-        let thread =
-            thread::Builder::new().name("input".into()).spawn(run).map_err(InputError::Read)?;
-        Ok(Self { stop, waits, thread })
+        thread::Builder::new().name("input".into()).spawn(run).map_err(InputError::Read)?;
+        Ok(Self { stop, waits })
     }
 
-    /// Ends it, within the time that a source takes to notice.
+    /// Has it end, without waiting for that: nothing can interrupt a read of a
+    /// silent pipe.
     pub(super) fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
-        // Its panic was told already, on standard error.
-        self.thread.join().ok();
     }
 
     /// Warns if packets had to wait for the node since `before` waits, and
