@@ -335,3 +335,19 @@ fn a_silent_pipe_does_not_hold_its_provider() {
     provider.interrupt();
     assert_eq!(provider.code(), Some(0), "{provider:?}");
 }
+
+#[test]
+fn under_nohup_the_end_of_the_terminal_is_no_end() {
+    let folder = Folder::new();
+    let state = folder.path("provider");
+    let mut provider =
+        Process::start_under_nohup(&provider_args("127.0.0.1:1", "udp://127.0.0.1:0", &state));
+    let to = provider.text("kind", "channel", "input");
+    let _encoder = Encoder::start(to.parse().expect("an address"));
+    provider.counts("packets", 100);
+    provider.hang_up();
+    let then = provider.count("packets");
+    provider.counts("packets", then + 400);
+    provider.interrupt();
+    assert_eq!(provider.code(), Some(0), "{provider:?}");
+}

@@ -1,6 +1,7 @@
 //! Ctrl-C, SIGTERM and the end of the terminal: the first one asks, the second
 //! one insists.
 
+use std::fs;
 use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,7 +27,8 @@ pub(super) fn watched<T>(
     tell: impl Fn(Told) + Send,
     work: impl FnOnce() -> Result<T, RunError>,
 ) -> Result<T, RunError> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|e| {
+    let watches = [SIGINT, SIGTERM].into_iter().chain((!under_nohup()).then_some(SIGHUP));
+    let mut signals = Signals::new(watches).map_err(|e| {
         RunError::new(format!("cannot watch for Ctrl-C: {e}"), "close other programs")
     })?;
     let watch = Watch(signals.handle());
@@ -50,6 +52,15 @@ pub(super) fn watched<T>(
         let _watch = watch;
         work()
     })
+}
+
+/// Whether the end of the terminal is to be ignored, as `nohup` has it. What
+/// the system does not tell is taken for a no.
+fn under_nohup() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (SIGHUP - 1)) != 0)
 }
 
 /// Ends the watch when it is dropped, even by a panic: the scope waits for it.

@@ -38,7 +38,18 @@ impl fmt::Debug for Process {
 
 impl Process {
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_eddy"))
+        Self::spawn(&mut Command::new(env!("CARGO_BIN_EXE_eddy")), arguments)
+    }
+
+    /// As `nohup` starts it.
+    pub(crate) fn start_under_nohup(arguments: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' HUP; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_eddy")]);
+        Self::spawn(&mut shell, arguments)
+    }
+
+    fn spawn(command: &mut Command, arguments: &[&str]) -> Self {
+        let mut child = command
             .args(arguments)
             .env_remove("EDDY_LOG")
             // Without a home nothing is kept of a channel but where the test says.
@@ -112,6 +123,11 @@ impl Process {
     /// Ctrl-C.
     pub(crate) fn interrupt(&self) {
         kill(self.pid(), Signal::SIGINT).expect("it runs");
+    }
+
+    /// Its terminal goes away.
+    pub(crate) fn hang_up(&self) {
+        kill(self.pid(), Signal::SIGHUP).expect("it runs");
     }
 
     /// As a supervisor ends it that asks the process, then its whole group.
