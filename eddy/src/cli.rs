@@ -273,7 +273,7 @@ pub struct ViewerOptions {
     /// ~/.cache/eddy/viewer]
     #[arg(long, value_name = "DIR|none")]
     pub cache: Option<PathBuf>,
-    /// Most bytes kept there: 500MB, 2GB, 1.5GiB [default: 2GB]
+    /// Most bytes kept there for each channel: 500MB, 2GB, 1.5GiB [default: 2GB]
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     pub quota: Option<Size>,
     /// How far play-out stays behind the provider: auto finds the smallest delay
