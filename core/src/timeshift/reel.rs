@@ -107,7 +107,10 @@ impl Reel {
         }
         match self.state {
             State::Paused => Step::Wait(None),
-            State::Buffering | State::Stalled(_) if self.is_ready(channel, buffer) => {
+            State::Buffering | State::Stalled(_)
+                if self.is_ready(channel, buffer)
+                    || self.waited_enough(now) && buffer.holds(next) =>
+            {
                 stats.late += u64::from(self.state != State::Buffering);
                 self.state = State::Playing(now.diff_micros(channel.slot_start(next)));
                 Step::Enter(Phase::Playing)
@@ -135,11 +138,16 @@ impl Reel {
                 let over = since + self.give_up;
                 let mut later = (1..buffer.capacity()).map(|n| next.plus(n));
                 match later.find(|seq| buffer.holds(*seq)) {
-                    Some(held) if now >= over => self.skip_to(held, channel, stats),
+                    Some(held) if self.waited_enough(now) => self.skip_to(held, channel, stats),
                     _ => Step::Wait((now < over).then_some(over)),
                 }
             }
         }
+    }
+
+    /// A stall lasts no longer: it goes on with whatever is there.
+    fn waited_enough(&self, now: Time) -> bool {
+        matches!(self.state, State::Stalled(since) if now >= since + self.give_up)
     }
 
     fn is_ready(&self, channel: &Channel, buffer: &BlockBuffer) -> bool {
@@ -162,5 +170,49 @@ impl Reel {
         }
         self.next = until;
         Step::Lost(until.minus(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::block::Block;
+    use crate::stream::channel::tests_support::channel;
+    use crate::stream::sign::{PublicKey, Signature};
+
+    #[test]
+    fn after_a_long_stall_blocks_that_come_in_order_are_all_played() {
+        let config = Config::default();
+        let channel = channel(PublicKey([1; 32]));
+        let capacity = channel.blocks_in(Duration::from_secs(60));
+        let mut buffer = BlockBuffer::new(Seq(0), channel.sub_streams(), capacity);
+        let insert = |buffer: &mut BlockBuffer, seq| {
+            buffer.insert(Block::new(Seq(seq), &Signature([0; 64]), b"payload"));
+        };
+        let mut reel = Reel::new(&config, Seq(0));
+        let mut stats = Stats::default();
+        let mut played = |now, buffer: &BlockBuffer| {
+            let mut seqs = alloc::vec::Vec::new();
+            loop {
+                match reel.poll(now, &channel, buffer, &mut stats) {
+                    Step::Deliver(delivery) => seqs.push(delivery.seq.0),
+                    Step::Wait(_) => return (seqs, stats.lost),
+                    _ => {}
+                }
+            }
+        };
+        let begin = channel.blocks_in(config.start_buffer);
+        (0..begin).for_each(|seq| insert(&mut buffer, seq));
+        let start = Time::from_secs(1_000);
+        played(start, &buffer);
+        let stalled = start + config.start_buffer * 2;
+        assert_eq!(played(stalled, &buffer).1, 0);
+        // One at a time, long after.
+        let late = stalled + config.give_up + Duration::from_secs(1);
+        for n in 0..50 {
+            let now = late + channel.block().saturating_mul(n as u32);
+            insert(&mut buffer, begin + n);
+            assert_eq!(played(now, &buffer), (alloc::vec![begin + n], 0));
+        }
     }
 }
