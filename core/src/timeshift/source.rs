@@ -75,6 +75,11 @@ impl Source {
 
     /// It was silent, could not be reached, or sent what was no use.
     pub(crate) fn failed(&mut self, now: Time) {
+        // Who has spoken before is slow with all that it is asked for at once; who
+        // never has is most likely gone.
+        if !self.is_fit(now) && self.heard > Time::ZERO {
+            return;
+        }
         self.failures = self.failures.saturating_add(1);
         let rest = Duration::from_millis(500) * (1 << self.failures.min(7));
         self.not_before = now + rest.min(MAX_REST);
@@ -88,5 +93,35 @@ impl Source {
     /// It cheated: it is not asked again.
     pub(crate) fn ban(&mut self) {
         self.not_before = Time::LAST;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_fails_at_a_time_is_one_failure() {
+        let mut source = Source::new(Time::from_secs(9));
+        let now = Time::from_secs(10);
+        source.heard = now;
+        (0..8).for_each(|_| source.failed(now));
+        let again = now + Duration::from_secs(1);
+        assert!(source.is_fit(again));
+        source.failed(again);
+        assert!(
+            !source.is_fit(again + Duration::from_millis(1_999)),
+            "twice as long the next time"
+        );
+        assert!(source.is_fit(again + Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn who_cheated_and_then_falls_silent_is_not_asked_again() {
+        let mut source = Source::new(Time::from_secs(9));
+        source.heard = Time::from_secs(9);
+        source.ban();
+        source.failed(Time::from_secs(10));
+        assert!(!source.is_fit(Time::from_secs(1_000)));
     }
 }
