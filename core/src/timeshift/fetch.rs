@@ -7,6 +7,8 @@
 //! The stream is fetched in parts of one second.
 
 mod assisted;
+#[cfg(test)]
+mod tests;
 
 use alloc::collections::BTreeMap;
 use core::net::SocketAddr;
@@ -282,7 +284,10 @@ impl Fetch {
             return self.ask(now, part, addr, wanted, asks);
         }
         // Only the provider is left.
-        let nobody = looked && pending().next().is_none() && !peers().any(|p| untried(&p));
+        let idle = pending().next().is_none();
+        let nobody = looked && idle && !peers().any(|p| untried(&p));
+        // Those who rest out of step would never all have been tried.
+        let tried_long = now.since(part.wanted) >= REFRESH;
         let failing = |p: SocketAddr| {
             self.sources.get(&p).is_some_and(Source::has_failed) && now.since(part.wanted) >= SLOW
         };
@@ -309,7 +314,7 @@ impl Fetch {
                 part.class = class;
             }
             self.ask(now, part, provider, wanted, asks);
-        } else if let Some(next) = part.never.filter(|_| pending().next().is_none()) {
+        } else if let Some(next) = part.never.filter(|_| nobody || idle && tried_long) {
             asks.push(Self::in_vain(view, wanted, next, true));
         }
     }
@@ -561,29 +566,4 @@ impl Part {
 /// The second of stream time that a block belongs to.
 fn second_of(channel: &Channel, seq: Seq) -> u64 {
     seq.0 / channel.blocks_in(Duration::from_secs(1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::vec::Vec;
-
-    fn addr(n: usize) -> SocketAddr {
-        ([10, 0, 0, n as u8], 1).into()
-    }
-
-    #[test]
-    fn what_sources_tell_crowds_out_nobody_whom_the_dht_knows() {
-        let mut fetch = Fetch::default();
-        fetch.files.insert(0, Owners::default());
-        let told: Vec<SocketAddr> = (0..200).map(addr).collect();
-        told.chunks(4).for_each(|others| fetch.heard_of(0, others));
-        let known: Vec<SocketAddr> = (200..220).map(addr).collect();
-        fetch.found(0, &known, true);
-        let found = &fetch.files[&0].found;
-        assert_eq!(found[..MAX_HEARSAY], told[..MAX_HEARSAY]);
-        assert_eq!(found[MAX_HEARSAY..], known[..]);
-        fetch.found(0, &told, false);
-        assert_eq!(fetch.files[&0].found.len(), MAX_OWNERS);
-    }
 }
