@@ -189,6 +189,8 @@ impl Node {
         } else {
             keeper.cache.fetched(self.now, named, bytes);
         }
+        // Before whoever holds the blocks forgets them.
+        self.keep();
     }
 
     /// Tells the cache who we are, and how many others there are. Once a second:

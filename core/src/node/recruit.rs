@@ -262,3 +262,37 @@ impl Node {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::event::{Action, DiskAnswer, DiskRequest};
+    use crate::stream::channel::tests_support::channel;
+    use crate::stream::sign::{PublicKey, Signature};
+    use alloc::vec::Vec;
+
+    #[test]
+    fn a_copy_is_stored_though_the_next_look_is_due_in_the_same_event() {
+        let start = Time::from_secs(1_000);
+        let config = Config { cache: Some(CacheConfig::default()), ..Config::default() };
+        let mut node = Node::viewer(config, [1; 32], start).unwrap();
+        let channel = channel(PublicKey([1; 32]));
+        node.enter(channel.clone());
+        node.on_disk(DiskAnswer::Found { files: Vec::new() });
+        let file = FileId { start: 900 };
+        node.recruit(File { start: file.start, key: file.key(&channel.id()) });
+        node.begin_task();
+        for seq in file.first(&channel).0..=file.last(&channel).0 {
+            let block = Block::new(Seq(seq), &Signature([0; 64]), b"x");
+            node.recruit_arrived(block, ([10, 0, 0, 1], 1).into());
+        }
+        node.recruit_tick();
+        node.keep();
+        let stored = node.actions.iter().find_map(|action| match action {
+            Action::Disk(DiskRequest::Store { file, frames }) => Some((*file, frames.len())),
+            _ => None,
+        });
+        assert_eq!(stored, Some((file, 250)));
+    }
+}
