@@ -31,7 +31,13 @@ impl Dht {
         if self.running() < RUNNING {
             self.search(op, key, pace, wish);
         } else if self.waiting.len() < WAITING {
-            self.waiting.push_back((op, key, pace, wish));
+            let at = if is_awaited(pace, wish) {
+                let before = |(_, _, pace, wish): &&(_, _, _, _)| is_awaited(*pace, *wish);
+                self.waiting.iter().take_while(before).count()
+            } else {
+                self.waiting.len()
+            };
+            self.waiting.insert(at, (op, key, pace, wish));
         } else {
             let outcome = Outcome { refused: true, ..Outcome::default() };
             self.effects.push_back(Effect::Done { op, outcome });
@@ -314,6 +320,12 @@ impl Dht {
     }
 }
 
+/// Whether somebody waits for it, so that it goes first; a withdrawal hurries,
+/// but keeps nobody waiting.
+fn is_awaited(pace: Pace, wish: Option<Wish>) -> bool {
+    pace == Pace::Hurry && wish.is_none()
+}
+
 /// The mean distance between nodes, as a share of all ids, that fits those of
 /// the closest ones best: the i-th of N is expected at i / N.
 fn gap(lookup: &Lookup) -> Option<f64> {
@@ -327,4 +339,38 @@ fn gap(lookup: &Lookup) -> Option<f64> {
         count += 1;
     }
     (count == K && weighted > 0.0).then_some(weighted / squares)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dht::DhtConfig;
+    use crate::rng::Rng;
+
+    #[test]
+    fn a_lookup_that_somebody_waits_for_is_not_behind_those_that_nobody_waits_for() {
+        let start = Time::from_secs(1_000);
+        let own = ([10, 0, 0, 1], 4_000).into();
+        let mut dht = Dht::new(DhtConfig::default(), own, Rng::new([1; 32]), start);
+        // Nobody answers there, so that each takes as long as it may.
+        dht.join(start, &[([10, 0, 0, 2], 4_000).into()]);
+        for n in 0..100 {
+            dht.announce(start, Key([n; 20]), 0, Duration::ZERO);
+        }
+        let calm = dht.look_up(start, Key([200; 20]), Pace::Calm);
+        let hurried = [201, 202].map(|n| dht.look_up(start, Key([n; 20]), Pace::Hurry));
+        let mut ended = Vec::new();
+        for n in 1..=10 {
+            dht.wake(start + Duration::from_secs(8) * n);
+            while let Some(effect) = dht.poll() {
+                if let Effect::Done { op, .. } = effect {
+                    ended.push(op);
+                }
+            }
+        }
+        let place = |op| ended.iter().position(|o| *o == op);
+        // What ends together ends in the order of the names.
+        assert_eq!(hurried.map(place), [Some(2 * RUNNING - 2), Some(2 * RUNNING - 1)]);
+        assert_eq!(place(calm), Some(102));
+    }
 }
