@@ -72,3 +72,18 @@ fn what_nobody_else_has_is_fetched_from_the_provider_as_a_last_resort() {
     }
     assert!(it.stats(it.provider).past_sent >= 17 * 50);
 }
+
+#[test]
+fn who_is_a_few_seconds_behind_fetches_copies_like_the_others() {
+    let mut it = Channels::new();
+    it.run(SECOND * 40);
+    let behind: Vec<NodeIx> =
+        [2, 4].map(|ago| it.viewer_with(Position::Ago(SECOND * ago), hasty)).into();
+    it.run(SECOND * 150);
+    let old = |file: &FileId| file.start * 1_000_000 < (START + SECOND * 36).as_micros();
+    for ix in behind {
+        let held = files(&mut it, ix).iter().filter(|file| old(file)).count();
+        assert!(held >= 17, "{held} of 18 files of the time before");
+        assert_eq!(it.stats(ix).lost, 0);
+    }
+}

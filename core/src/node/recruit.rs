@@ -120,7 +120,10 @@ impl Node {
     fn is_content(&self) -> bool {
         let Some(stream) = &self.stream else { return false };
         match &stream.rewind {
-            Some(rewind) => rewind.is_ahead(&stream.channel, self.config.emergency),
+            Some(rewind) => self.live_edge().is_some_and(|edge| {
+                let (span, live) = (self.config.emergency, self.live_from(edge));
+                rewind.is_ahead(&stream.channel, span, live)
+            }),
             None => stream.playout.is_playing(),
         }
     }

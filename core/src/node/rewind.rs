@@ -50,10 +50,12 @@ impl Rewind {
         channel.block().saturating_mul(held.count() as u32)
     }
 
-    /// Whether what is played within this time is here, as far as it exists.
-    pub(super) fn is_ahead(&self, channel: &Channel, span: Duration) -> bool {
+    /// Whether what is played within this time is here, as far as it exists: up
+    /// to `live`.
+    pub(super) fn is_ahead(&self, channel: &Channel, span: Duration, live: Seq) -> bool {
         let next = self.reel.next();
-        (0..channel.blocks_in(span)).all(|n| !self.quest.buffer.is_missing(next.plus(n)))
+        let end = next.plus(channel.blocks_in(span)).min(live);
+        (next.0..end.0).all(|seq| !self.quest.buffer.is_missing(Seq(seq)))
     }
 
     /// Nothing was played for so long, for we were stopped.
@@ -94,7 +96,7 @@ impl Node {
     }
 
     /// What is not older than a live viewer's own delay is live.
-    fn live_from(&self, edge: Seq) -> Seq {
+    pub(super) fn live_from(&self, edge: Seq) -> Seq {
         self.stream
             .as_ref()
             .map_or(edge, |s| edge.minus(s.channel.blocks_in(self.join_offset(&s.channel))))
