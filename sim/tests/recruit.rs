@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 
 use eddy_core::cache::CacheConfig;
 use eddy_core::config::Config;
+use eddy_core::node::Node;
+use eddy_core::rng::node_seed;
 use eddy_core::stream::file::FileId;
-use eddy_core::{Command, Position};
+use eddy_core::{Command, Join, Position};
 use eddy_sim::{NodeIx, START};
 
-use common::past::{Channels, SECOND};
+use common::past::{Channels, SECOND, addr, config};
 
 /// Records that live for a minute, so that what becomes of them is soon seen.
 fn hasty(config: &mut Config) {
@@ -86,4 +88,27 @@ fn who_is_a_few_seconds_behind_fetches_copies_like_the_others() {
         assert!(held >= 17, "{held} of 18 files of the time before");
         assert_eq!(it.stats(ix).lost, 0);
     }
+}
+
+#[test]
+fn who_has_no_folder_to_keep_copies_in_fetches_none() {
+    let mut it = Channels::new();
+    it.run(SECOND * 40);
+    it.nodes += 1;
+    let mut config = config(it.nodes);
+    hasty(&mut config);
+    let at = config.listen;
+    let node = Node::viewer(config, node_seed(1, &at), it.world.now()).unwrap();
+    let ix = it.world.add(at, 0, None, Box::new(node));
+    let join = Join {
+        bootstrap: vec![addr(1)],
+        channel: it.channel.name().clone(),
+        key: None,
+        known: None,
+        position: Position::Live,
+    };
+    it.world.command(ix, Command::Join(Box::new(join)));
+    it.run(SECOND * 100);
+    assert!(it.handed(ix).len() > 90 * 25);
+    assert_eq!((it.stats(ix).recruited, it.stats(it.provider).past_sent), (0, 0));
 }

@@ -228,6 +228,8 @@ impl Node {
                 let named = files.iter().map(|(file, bytes)| (keeper.named(*file), *bytes));
                 let named = named.collect();
                 keeper.cache.restored(now, named);
+                // Who has nowhere to keep copies has no use for word of the past.
+                self.plan_survey();
             }
             DiskAnswer::Stored { kept: Kept::Safe, .. } => {}
             DiskAnswer::Stored { file, kept } => {

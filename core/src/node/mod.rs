@@ -387,7 +387,6 @@ impl Node {
             channel: channel.clone(),
         });
         self.begin_keeping();
-        self.plan_survey();
         self.notify(Notice::Channel(Box::new(channel)));
         self.arm(Timer::Members, self.now + Duration::from_secs(5));
         self.arm(Timer::Heartbeat, self.now + self.config.heartbeat);
