@@ -246,3 +246,31 @@ fn without_the_server_there_is_no_way_to_a_channel_that_nobody_remembers() {
         assert!(of == 1 && it.world.now().since(at) < SECOND / 2);
     }
 }
+
+#[test]
+fn the_refusal_of_a_change_that_was_replaced_is_not_that_of_the_last() {
+    for wait in [0, 10, 30, 50] {
+        let mut it = Two::new();
+        let zapper = it.viewer(1);
+        it.run(SECOND * 5);
+        let typo = it.join(zapper, 9);
+        it.run(Duration::from_millis(wait));
+        let meant = it.join(zapper, 2);
+        it.run(SECOND * 5);
+        assert_eq!(it.ended(zapper, typo), Some(&Err(Refusal::Replaced)), "after {wait} ms");
+        assert_eq!(it.ended(zapper, meant), Some(&Ok(())), "after {wait} ms");
+        assert_eq!(it.plays(zapper).1, 2);
+    }
+}
+
+#[test]
+fn who_mends_a_name_while_the_server_is_being_reached_joins_what_was_meant() {
+    for wait in (0..120).step_by(10) {
+        let mut it = Two::new();
+        let viewer = it.viewer(9);
+        it.run(Duration::from_millis(wait));
+        let meant = it.join(viewer, 2);
+        it.run(SECOND * 5);
+        assert_eq!(it.ended(viewer, meant), Some(&Ok(())), "after {wait} ms");
+    }
+}

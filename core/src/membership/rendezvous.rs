@@ -30,11 +30,21 @@ pub(crate) struct Rendezvous {
     /// Whether the last exchange worked, so that a loss is told once.
     reached: bool,
     observed: Option<SocketAddr>,
+    /// Joins that the server did not answer yet.
+    asked: u32,
 }
 
 impl Rendezvous {
     pub(crate) fn new(servers: Vec<SocketAddr>) -> Self {
-        Self { servers, next: 0, state: State::Idle, failures: 0, reached: false, observed: None }
+        Self {
+            servers,
+            next: 0,
+            state: State::Idle,
+            failures: 0,
+            reached: false,
+            observed: None,
+            asked: 0,
+        }
     }
 
     pub(crate) fn has_servers(&self) -> bool {
@@ -59,6 +69,19 @@ impl Rendezvous {
 
     pub(crate) fn linked(&mut self, link: LinkId) {
         self.state = State::Linked { link, nonce: None };
+        self.asked = 0;
+    }
+
+    /// A join was sent to the server.
+    pub(crate) fn asked(&mut self) {
+        self.asked = self.asked.saturating_add(1);
+    }
+
+    /// The server answered a join; whether it was the last one. A refusal names
+    /// no channel, but answers come in order.
+    pub(crate) fn replied(&mut self) -> bool {
+        self.asked = self.asked.saturating_sub(1);
+        self.asked == 0
     }
 
     /// The server said hello.

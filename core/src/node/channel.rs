@@ -70,8 +70,8 @@ impl Node {
         } else {
             self.begin_join(ticket, join);
         }
-        match self.rendezvous.talk() {
-            Some((link, _)) => self.greet_bootstrap(link),
+        match self.rendezvous.link() {
+            Some(link) => self.greet_bootstrap(link),
             None => self.call_bootstrap(),
         }
     }
@@ -124,20 +124,21 @@ impl Node {
         if self.list.is_some() {
             self.say(link, &Message::ChannelList(ListRequest { filter: String::new() }));
         }
-        if let Some((_, join)) = &self.switch {
-            let request = JoinRequest { name: join.channel.clone(), key: join.key };
-            self.say(link, &Message::ChannelJoin(request));
+        let request = if let Some((_, join)) = &self.switch {
+            JoinRequest { name: join.channel.clone(), key: join.key }
         } else if let Some((_, join)) = &self.join {
-            let request = JoinRequest { name: join.channel.clone(), key: self.wanted_key() };
-            self.say(link, &Message::ChannelJoin(request));
+            JoinRequest { name: join.channel.clone(), key: self.wanted_key() }
         } else if self.source.is_none()
             && let Some(stream) = &self.stream
         {
             // Back after a loss: the server may have forgotten us.
             let channel = &stream.channel;
-            let request = JoinRequest { name: channel.name().clone(), key: Some(channel.key()) };
-            self.say(link, &Message::ChannelJoin(request));
-        }
+            JoinRequest { name: channel.name().clone(), key: Some(channel.key()) }
+        } else {
+            return;
+        };
+        self.rendezvous.asked();
+        self.say(link, &Message::ChannelJoin(request));
     }
 
     /// The server said hello: the provider can sign over its nonce.
@@ -221,6 +222,9 @@ impl Node {
 
     fn on_join_reply(&mut self, reply: JoinReply) {
         self.answered();
+        if !self.rendezvous.replied() && !matches!(reply, JoinReply::Joined { .. }) {
+            return; // Of a join that another has replaced.
+        }
         if let Some((_, join)) = &self.switch {
             match &reply {
                 // Of the channel that we are still in: the connection was new.
