@@ -172,3 +172,26 @@ fn a_parent_without_a_way_refuses_no_child_that_it_has() {
     let other = hand.partner(61);
     assert_eq!(answers(&mut hand, other), vec![false; all]);
 }
+
+/// A ban follows a node's id, and whoever dials may claim any.
+#[test]
+fn who_claims_an_id_cannot_have_its_node_banned() {
+    let garbage = vec![0; 64];
+    let [dialled, claimed, _] = MEMBERS;
+    let mut hand = a_viewer(1);
+    let stranger = hand.partner(claimed);
+    hand.receive(stranger, garbage.clone());
+    assert!(!hand.open.contains_key(&stranger));
+    let itself = hand.partner(claimed);
+    assert!(!hand.messages(itself).is_empty(), "it is answered");
+
+    // Who answers to the name by which it was dialled is who it says.
+    let link = answer(&mut hand, dialled);
+    hand.say(link, &hello(dialled, Purpose::Control(channel().id())));
+    hand.receive(link, garbage);
+    let again = hand.partner(dialled);
+    assert!(hand.messages(again).is_empty(), "it is banned");
+    hand.pass(Config::default().member_life * 4 + Duration::from_secs(2));
+    let later = hand.partner(dialled);
+    assert!(!hand.messages(later).is_empty(), "but not for ever");
+}

@@ -48,7 +48,7 @@ impl Membership {
     pub(crate) fn add(&mut self, now: Time, config: &Config, member: Member) {
         let heard = now - Duration::from_secs(u64::from(member.age));
         if let Some(entry) = self.find(member.node) {
-            if heard > entry.heard {
+            if heard > entry.heard && !entry.banned {
                 entry.heard = heard;
                 entry.member = Member { provider: entry.member.provider, ..member };
             }
@@ -63,7 +63,7 @@ impl Membership {
                 .entries
                 .iter()
                 .enumerate()
-                .filter(|(_, e)| !e.member.provider && !e.banned)
+                .filter(|(_, e)| !e.member.provider)
                 .min_by_key(|(_, e)| e.heard)
                 .map(|(at, _)| at);
             match oldest {
@@ -111,11 +111,12 @@ impl Membership {
         entry.not_before = now + rng.jitter(wait, 20);
     }
 
-    /// A member that broke the protocol is never dialled again while it is
-    /// remembered, nor is it spoken of.
-    pub(crate) fn ban(&mut self, node: NodeId) {
+    /// A member that broke the protocol is not dialled, nor spoken of, for as long as
+    /// a record lives that nobody renews.
+    pub(crate) fn ban(&mut self, now: Time, node: NodeId) {
         if let Some(entry) = self.find(node) {
             entry.banned = true;
+            entry.heard = now;
         }
     }
 
@@ -129,10 +130,14 @@ impl Membership {
         }
     }
 
-    /// Forgets those that nobody heard of for long.
+    /// Forgets those that nobody heard of for long, and bans as old.
     pub(crate) fn expire(&mut self, now: Time, config: &Config) {
         let life = life(config);
-        self.entries.retain(|e| e.member.provider || e.banned || now.since(e.heard) <= life);
+        self.entries.retain_mut(|e| {
+            let lives = now.since(e.heard) <= life;
+            e.banned &= lives;
+            e.member.provider || lives
+        });
     }
 
     /// Up to `n` random members that may be dialled now, the provider first.
@@ -256,10 +261,40 @@ mod tests {
         let mut rng = Rng::new([1; 32]);
         let mut m = Membership::default();
         m.add(now(), &config, member(1, 0));
-        m.ban(NodeId([1; 16]));
+        m.ban(now(), NodeId([1; 16]));
         m.forget(NodeId([1; 16]));
         assert!(m.candidates(now(), &mut rng, 9, |_| false).is_empty());
         assert!(m.sample(now(), &mut rng, 9, NodeId::default()).is_empty());
         assert!(m.newest(now()).is_empty());
+    }
+
+    #[test]
+    fn a_ban_ends_though_the_member_is_spoken_of() {
+        let config = Config::default();
+        let mut m = Membership::default();
+        for n in [0, 1] {
+            m.add(now(), &config, member(n, 20));
+            m.ban(now(), NodeId([n; 16]));
+        }
+        let later = now() + life(&config);
+        m.add(later, &config, member(1, 0));
+        m.expire(later, &config);
+        assert!([0, 1].into_iter().all(|n| m.is_banned(NodeId([n; 16]))));
+        m.expire(later + Duration::from_secs(1), &config);
+        assert_eq!(m.len(), 1, "the provider");
+        assert!(!m.is_banned(NodeId([0; 16])));
+    }
+
+    #[test]
+    fn the_banned_make_room_like_others() {
+        let config = Config { members: 3, ..Config::default() };
+        let mut m = Membership::default();
+        for n in 1..=3 {
+            m.add(now(), &config, member(n, 0));
+            m.ban(now(), NodeId([n; 16]));
+        }
+        m.add(now() + Duration::from_secs(1), &config, member(4, 0));
+        assert!(m.get(NodeId([4; 16])).is_some());
+        assert!(m.get(NodeId([1; 16])).is_none(), "the oldest");
     }
 }

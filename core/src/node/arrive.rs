@@ -29,8 +29,11 @@ impl Node {
         self.notify(Notice::Fault { node, remote, fault });
         // Slowness and refusals are no crime; forgery is.
         if let Some(node) = node {
-            if matches!(fault, Fault::Forged | Fault::Garbage | Fault::Oversized) {
-                self.members.ban(node);
+            let crime = matches!(fault, Fault::Forged | Fault::Garbage | Fault::Oversized);
+            if crime && self.was_dialled(node) {
+                self.members.ban(self.now, node);
+            } else {
+                self.members.failed(self.now, &self.config, &mut self.rng, node);
             }
             self.drop_partner(node);
         }

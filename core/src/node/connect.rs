@@ -138,6 +138,13 @@ impl Node {
             })
     }
 
+    /// Whether a partner is who it says: we dialled it as this node. Whoever dials us
+    /// may take any name.
+    pub(super) fn was_dialled(&self, node: NodeId) -> bool {
+        let control = self.partners.get(node).and_then(|p| p.control);
+        control.is_some_and(|link| self.node_of(link) == Some(node))
+    }
+
     fn say_hello(&mut self, link: LinkId, purpose: Purpose, remote: SocketAddr) {
         let hello = Hello {
             max_frame: u32::try_from(self.max_frame()).unwrap_or(u32::MAX),
