@@ -11,10 +11,10 @@ use eddy_core::wire::message::{Member, Message, Purpose, Subscribe, SubscribeRep
 use eddy_core::{Command, LinkId, Machine, Notice, Seq, SubStream};
 use eddy_sim::hand::Hand;
 use eddy_sim::hand::cast::{
-    BLOCK, MEMBERS, SUB_STREAMS, a_block, a_provider, a_viewer, a_viewer_with_block_links, addr,
-    channel, full_map, member,
+    BLOCK, MEMBERS, SERVER, SUB_STREAMS, a_block, a_provider, a_viewer, a_viewer_with_block_links,
+    addr, channel, full_map, member,
 };
-use eddy_sim::hand::words::hello;
+use eddy_sim::hand::words::{frame, hello};
 
 /// The oldest dial to a host is answered.
 fn answer<M: Machine>(hand: &mut Hand<M>, host: u8) -> LinkId {
@@ -194,4 +194,29 @@ fn who_claims_an_id_cannot_have_its_node_banned() {
     hand.pass(Config::default().member_life * 4 + Duration::from_secs(2));
     let later = hand.partner(dialled);
     assert!(!hand.messages(later).is_empty(), "but not for ever");
+}
+
+/// Something else answers at a member's address: it is called less and less often.
+#[test]
+fn who_answers_with_nonsense_is_dialled_less_and_less_often() {
+    let garbage = b"HTTP/1.1 400 Bad Request\r\n\r\n";
+    let later_version = {
+        let mut bytes = frame(&hello(MEMBERS[0], Purpose::Control(channel().id()))).to_vec();
+        bytes[9] = 9;
+        bytes
+    };
+    for nonsense in [&garbage[..], &later_version] {
+        let mut hand = a_viewer(1);
+        let mut calls = 0;
+        for _ in 0..30 {
+            while let Some((_, to)) = hand.dials.first().copied() {
+                let link = hand.answer().unwrap();
+                calls += usize::from(to != addr(SERVER));
+                hand.receive(link, nonsense.to_vec());
+            }
+            hand.pass(Duration::from_secs(1));
+        }
+        let members = MEMBERS.len();
+        assert!((2 * members..=6 * members).contains(&calls), "{calls} calls in 30 s");
+    }
 }

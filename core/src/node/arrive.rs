@@ -20,7 +20,7 @@ impl Node {
     /// A peer broke the protocol: it loses the link, and us with it.
     pub(super) fn fault(&mut self, link: LinkId, fault: Fault) {
         let Some(l) = self.links.get(link) else { return };
-        let (role, remote) = (l.role, l.remote);
+        let (role, remote, peer) = (l.role, l.remote, l.peer);
         let node = match role {
             Role::Control(node) | Role::BlockIn(node) | Role::BlockOut(node) => Some(node),
             _ => None,
@@ -38,6 +38,7 @@ impl Node {
             self.drop_partner(node);
         }
         self.close(link, false);
+        self.dialled_in_vain(role, peer);
         self.on_link_gone(link, role);
     }
 

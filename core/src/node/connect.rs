@@ -385,11 +385,7 @@ impl Node {
         let node = self.node_of(link);
         self.close(link, false);
         // Refused as a duplicate, the other of two crossing links stands.
-        if let (Role::Dialled(Purpose::Control(_)), Some(node)) = (role, node)
-            && refuse.reason != Reason::Duplicate
-        {
-            self.partner_unreachable(node);
-        }
+        self.dialled_in_vain(role, node.filter(|_| refuse.reason != Reason::Duplicate));
         self.on_link_gone(link, role);
         if !refuse.referrals.is_empty() {
             self.find_partners();
@@ -406,11 +402,13 @@ impl Node {
             FrameError::Oversized(_) => Fault::Oversized,
             FrameError::Parse(ParseError::Version(version)) => {
                 let Some(l) = self.links.get(link) else { return };
-                let (role, remote, fault) = (l.role, l.remote, Fault::Version(version));
+                let (role, remote, peer) = (l.role, l.remote, l.peer);
+                let fault = Fault::Version(version);
                 self.stats.faults += 1;
                 self.notify(Notice::Fault { node: None, remote, fault });
                 // It should hear why before it is cut off.
                 self.refuse(link, Reason::Version);
+                self.dialled_in_vain(role, peer);
                 return self.on_link_gone(link, role);
             }
             _ => Fault::Garbage,
@@ -420,13 +418,18 @@ impl Node {
 
     pub(super) fn on_closed(&mut self, link: LinkId) {
         if let Some(l) = self.links.remove(link) {
-            if let (Role::Dialled(Purpose::Control(_)), Some(node)) = (l.role, l.peer) {
-                self.partner_unreachable(node);
-            }
+            self.dialled_in_vain(l.role, l.peer);
             self.on_link_gone(link, l.role);
         }
         if self.leaving.is_some() && self.links.len() == 0 {
             self.left();
+        }
+    }
+
+    /// A link that was dialled for a partnership ended before its hello.
+    pub(super) fn dialled_in_vain(&mut self, role: Role, peer: Option<NodeId>) {
+        if let (Role::Dialled(Purpose::Control(_)), Some(node)) = (role, peer) {
+            self.partner_unreachable(node);
         }
     }
 
