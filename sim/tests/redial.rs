@@ -7,12 +7,12 @@ use std::time::Duration;
 use eddy_core::config::Config;
 use eddy_core::node::Node;
 use eddy_core::stream::map::BufferMap;
-use eddy_core::wire::message::{Member, Message, Purpose, Subscribe, SubscribeReply};
+use eddy_core::wire::message::{Member, Message, Purpose, Subscribe, SubscribeReply, Token};
 use eddy_core::{Command, LinkId, Machine, Notice, Seq, SubStream};
 use eddy_sim::hand::Hand;
 use eddy_sim::hand::cast::{
-    BLOCK, MEMBERS, SERVER, SUB_STREAMS, a_block, a_provider, a_viewer, a_viewer_with_block_links,
-    addr, channel, full_map, member,
+    BLOCK, MEMBERS, Other, SERVER, SUB_STREAMS, a_block, a_provider, a_viewer,
+    a_viewer_with_block_links, addr, channel, full_map, member,
 };
 use eddy_sim::hand::words::{frame, hello};
 
@@ -25,6 +25,19 @@ fn answer<M: Machine>(hand: &mut Hand<M>, host: u8) -> LinkId {
 
 fn dials<M: Machine>(hand: &Hand<M>, host: u8) -> usize {
     hand.dials.iter().filter(|(_, to)| *to == addr(host)).count()
+}
+
+/// What a partner was asked for on a control link.
+fn said(hand: &Hand<Node>, control: LinkId) -> Vec<Subscribe> {
+    let subscribe = |m| match m {
+        Message::Subscribe(subscribe) => Some(subscribe),
+        _ => None,
+    };
+    hand.messages(control).into_iter().filter_map(subscribe).collect()
+}
+
+fn asked(hand: &Hand<Node>, control: LinkId) -> Vec<SubStream> {
+    said(hand, control).iter().map(|subscribe| subscribe.sub).collect()
 }
 
 /// A member was restarted and is another node now; the viewer dials both, and the node
@@ -99,26 +112,19 @@ fn a_child_gets_no_more_of_what_its_map_does_not_subscribe_to() {
 #[test]
 fn a_child_says_on_the_new_link_what_it_takes() {
     let (mut hand, others) = a_viewer_with_block_links(&Config::default());
-    let said = |hand: &Hand<Node>, link| -> Vec<Subscribe> {
-        let asked = |m| match m {
-            Message::Subscribe(subscribe) => Some(subscribe),
-            _ => None,
-        };
-        hand.messages(link).into_iter().filter_map(asked).collect()
-    };
     // The first of the partners granted before it was asked.
     let parent = others[0];
-    let asked = said(&hand, parent.control);
-    let [open, granted, ..] = asked[..] else { panic!("two sub-streams or more: {asked:?}") };
+    let before = said(&hand, parent.control);
+    let [open, granted, ..] = before[..] else { panic!("two sub-streams or more: {before:?}") };
     let Message::BufferMap(map) = full_map(hand.now) else { panic!("it is a map") };
     hand.say(parent.control, &Message::BufferMap(BufferMap { reply: true, ..map }));
     let Message::BufferMap(map) = hand.messages(parent.control).pop().unwrap() else {
         panic!("a map is the answer")
     };
     let tells = |s: &Subscribe| map.entries[usize::from(s.sub.0)].subscribed;
-    assert!(asked.iter().all(tells), "its maps tell of it from when it asks on: {map:?}");
+    assert!(before.iter().all(tells), "its maps tell of it from when it asks on: {map:?}");
 
-    for subscribe in &asked[1..] {
+    for subscribe in &before[1..] {
         let reply = SubscribeReply { sub: subscribe.sub, result: Ok(()) };
         hand.say(parent.control, &Message::SubscribeReply(reply));
     }
@@ -141,8 +147,7 @@ fn a_child_says_on_the_new_link_what_it_takes() {
     let control = answer(&mut hand, id);
     hand.say(control, &hello(id, Purpose::Control(channel().id())));
     let again = said(&hand, control);
-    let subs = |of: &[Subscribe]| of.iter().map(|s| s.sub).collect::<Vec<_>>();
-    assert_eq!(subs(&again), subs(&asked));
+    assert_eq!(asked(&hand, control), before.iter().map(|s| s.sub).collect::<Vec<_>>());
     assert_eq!(again[0].from, open.from);
     assert_eq!(again[1].from, last.plus(u64::from(SUB_STREAMS)));
 }
@@ -219,4 +224,33 @@ fn who_answers_with_nonsense_is_dialled_less_and_less_often() {
         let members = MEMBERS.len();
         assert!((2 * members..=6 * members).contains(&calls), "{calls} calls in 30 s");
     }
+}
+
+/// A router forgot the connection: the parent grants, knows of no link to push on, and
+/// the child has one on which nothing comes.
+#[test]
+fn a_block_link_on_which_nothing_comes_is_opened_anew() {
+    let (mut hand, mut others) = a_viewer_with_block_links(&Config::default());
+    others.sort_by_key(|other| asked(&hand, other.control).len());
+    let (alive, mute) = (others[1], others[2]);
+    let brings = asked(&hand, alive.control)[0];
+    assert!(asked(&hand, alive.control).len() >= 2 && asked(&hand, mute.control).len() >= 2);
+    for other in [alive, mute] {
+        for sub in asked(&hand, other.control) {
+            let reply = SubscribeReply { sub, result: Ok(()) };
+            hand.say(other.control, &Message::SubscribeReply(reply));
+        }
+        hand.say(other.control, &Message::BlockLink(Token(1_000)));
+    }
+    hand.pass(BLOCK);
+    let newest = channel().seq_at(hand.now).minus(u64::from(SUB_STREAMS));
+    let block = a_block(newest.align(brings, SUB_STREAMS), b"alive");
+    hand.receive(alive.blocks, block.frame().clone());
+    hand.pass(Duration::from_millis(2_500));
+
+    let of = |other: Other| MEMBERS.into_iter().find(|id| member(*id).node == other.node).unwrap();
+    assert!(hand.open.contains_key(&alive.blocks), "one sub-stream comes on it");
+    assert_eq!(dials(&hand, of(alive)), 0);
+    assert!(!hand.open.contains_key(&mute.blocks));
+    assert_eq!(dials(&hand, of(mute)), 1);
 }

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::config::{LiveStrategy, Reselection};
 use crate::event::{Notice, Phase, Warning};
-use crate::id::{NodeId, Seq, SubStream};
+use crate::id::{LinkId, NodeId, Seq, SubStream};
 use crate::live::clock::StreamClock;
 use crate::live::feeds::{Asked, Feeds};
 use crate::live::pace::Pace;
@@ -282,16 +282,31 @@ impl Node {
 
     /// A parent that took the subscription and never brought a block.
     fn leave_parent(&mut self, sub: SubStream, parent: NodeId, missing: Seq) {
-        if let Some(feed) = self.stream.as_mut().and_then(|s| s.feeds.get_mut(sub)) {
-            feed.parent = None;
-            feed.path = Path::NONE;
-        }
+        let Some(feed) = self.stream.as_mut().and_then(|s| s.feeds.get_mut(sub)) else { return };
+        feed.parent = None;
+        feed.path = Path::NONE;
+        let granted = feed.changed;
+        self.renew_block_link(parent, granted);
         if let Some(p) = self.partners.get_mut(parent) {
             p.not_before = self.now + SHUN;
         }
         self.stats.reselections += 1;
         self.tell(parent, &Message::Unsubscribe(sub));
         self.seek(sub, None, missing);
+    }
+
+    /// A block link on which nothing came since then may be gone for the other end
+    /// alone, which would grant and never bring: the next blocks come on a new one.
+    fn renew_block_link(&mut self, node: NodeId, since: Time) {
+        let link = self.partners.get(node).and_then(|p| p.block_in);
+        let is_mute = |link: &LinkId| {
+            let of = self.links.get(*link);
+            of.is_some_and(|l| l.heard <= since && l.partial <= Some(since))
+        };
+        if let Some(link) = link.filter(is_mute) {
+            self.close(link, false);
+            self.block_in_lost(node);
+        }
     }
 
     /// Looks for a parent, or for one clearly better than `instead_of`.
