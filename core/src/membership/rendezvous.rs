@@ -27,6 +27,8 @@ pub(crate) struct Rendezvous {
     next: usize,
     state: State,
     failures: u32,
+    /// Servers in a row that denied the channel that is looked for, or were lost.
+    in_vain: usize,
     /// Whether the last exchange worked, so that a loss is told once.
     reached: bool,
     observed: Option<SocketAddr>,
@@ -41,6 +43,7 @@ impl Rendezvous {
             next: 0,
             state: State::Idle,
             failures: 0,
+            in_vain: 0,
             reached: false,
             observed: None,
             asked: 0,
@@ -124,10 +127,29 @@ impl Rendezvous {
         self.state = State::Idle;
         self.reached = false;
         self.next = self.next.wrapping_add(1);
+        self.in_vain = self.in_vain.saturating_add(1);
         let round = self.failures / self.servers.len().max(1) as u32;
         self.failures = self.failures.saturating_add(1);
         let wait = config.retry.saturating_mul(1 << round.min(10)).min(MAX_RETRY);
         now + rng.jitter(wait, 20)
+    }
+
+    /// A channel was found, or another is looked for: every server may have it.
+    pub(crate) fn look_anew(&mut self) {
+        self.in_vain = 0;
+    }
+
+    /// The server does not know the channel: whether another one may. Each is asked
+    /// once.
+    pub(crate) fn denied(&mut self) -> bool {
+        self.in_vain = self.in_vain.saturating_add(1);
+        self.in_vain < self.servers.len()
+    }
+
+    /// The next server's turn; the link to this one is given up.
+    pub(crate) fn turn(&mut self) {
+        self.state = State::Idle;
+        self.next = self.next.wrapping_add(1);
     }
 
     /// Whether every server was tried in vain since the last answer.

@@ -65,6 +65,7 @@ impl Node {
             self.quit_bootstrap();
             self.rendezvous = Rendezvous::new(join.bootstrap.clone());
         }
+        self.rendezvous.look_anew();
         if self.stream.is_some() {
             self.switch = Some((ticket, join));
         } else {
@@ -225,6 +226,11 @@ impl Node {
         if !self.rendezvous.replied() && !matches!(reply, JoinReply::Joined { .. }) {
             return; // Of a join that another has replaced.
         }
+        match reply {
+            JoinReply::NoSuchChannel if self.rendezvous.denied() => return self.ask_next_server(),
+            JoinReply::Joined { .. } => self.rendezvous.look_anew(),
+            _ => {}
+        }
         if let Some((_, join)) = &self.switch {
             match &reply {
                 // Of the channel that we are still in: the connection was new.
@@ -264,6 +270,12 @@ impl Node {
             JoinReply::NoSuchChannel => self.refuse_join(Refusal::NoSuchChannel),
             JoinReply::WrongKey => self.refuse_join(Refusal::WrongKey),
         }
+    }
+
+    fn ask_next_server(&mut self) {
+        self.quit_bootstrap();
+        self.rendezvous.turn();
+        self.call_bootstrap();
     }
 
     fn is_wanted(&self, channel: &Channel) -> bool {
@@ -331,6 +343,8 @@ impl Node {
         if let Some((ticket, _)) = self.switch.take() {
             self.end(ticket, Err(refusal));
         }
+        // The last server that was asked may not know the channel where it stays.
+        self.rendezvous.look_anew();
     }
 
     fn quit_bootstrap(&mut self) {
