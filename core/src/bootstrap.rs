@@ -246,6 +246,11 @@ impl Bootstrap {
         if listed.provider != node {
             listed.nodes.remove(&listed.provider);
         }
+        // What those in it know of it no longer holds: each joins anew when its next
+        // heartbeat finds it unknown.
+        if listed.channel != *channel {
+            listed.nodes.clear();
+        }
         listed.channel = channel.clone();
         listed.provider = node;
         listed.heard = self.now;
@@ -385,11 +390,11 @@ impl Bootstrap {
     }
 
     fn on_leave(&mut self, link: LinkId) {
-        if let Some(client) = self.clients.get(&link) {
-            for listed in self.channels.values_mut() {
-                listed.nodes.remove(&client.node);
-                listed.active &= listed.provider != client.node;
-            }
+        if let Some(client) = self.clients.get(&link)
+            && let Some(listed) = client.channel.and_then(|id| self.channels.get_mut(&id))
+        {
+            listed.nodes.remove(&client.node);
+            listed.active &= listed.provider != client.node;
         }
         self.close(link, true);
     }

@@ -18,6 +18,7 @@ use eddy_core::{Command, Delivery, Join, Notice, Phase, Position, Refusal, Seq, 
 use eddy_sim::{Net, NodeIx, Observer, Rtt, START, World};
 
 const SECOND: Duration = Duration::from_secs(1);
+const BLOCK: Duration = Duration::from_millis(40);
 const GAP: Duration = Duration::from_millis(10);
 
 /// What each node was handed and told.
@@ -75,26 +76,32 @@ impl Two {
         let mut world = World::new(1, Net { rtt, ..Net::default() });
         let server = Bootstrap::new(config(1), node_seed(1, &addr(1)), START).unwrap();
         let server = world.add(addr(1), 0, None, Box::new(server));
-        let provider = |of: u8| {
-            let channel = Channel::new(ChannelSpec {
-                provider: Name::new("NCTU").unwrap(),
-                name: name(of),
-                description: String::new(),
-                block: Duration::from_millis(40),
-                sub_streams: 8,
-                file: Duration::from_secs(2),
-                key: Signer::ghost().public(),
-            });
-            let (at, servers) = (addr(of + 1), vec![addr(1)]);
-            let seed = node_seed(1, &at);
-            let (channel, signer) = (channel.unwrap(), Signer::ghost());
-            Node::provider(config(of + 1), channel, signer, servers, None, seed, START).unwrap()
-        };
-        let providers =
-            [1, 2].map(|of| world.add(addr(of + 1), 0, None, Box::new(provider(of)))).into();
-        let mut it = Self { world, seen: Seen::default(), server, providers, hosts: 10 };
+        let mut it =
+            Self { world, seen: Seen::default(), server, providers: Vec::new(), hosts: 10 };
+        for of in [1, 2] {
+            let provider = it.provider(of, BLOCK, 8);
+            it.providers.push(provider);
+        }
         it.run(SECOND * 4);
         it
+    }
+
+    /// A provider, also one in the place of another that was killed.
+    fn provider(&mut self, of: u8, block: Duration, sub_streams: u8) -> NodeIx {
+        let channel = Channel::new(ChannelSpec {
+            provider: Name::new("NCTU").unwrap(),
+            name: name(of),
+            description: String::new(),
+            block,
+            sub_streams,
+            file: Duration::from_secs(2),
+            key: Signer::ghost().public(),
+        });
+        let (at, now) = (addr(of + 1), self.world.now());
+        let seed = node_seed(now.since(START).as_secs(), &at);
+        let (channel, signer, servers) = (channel.unwrap(), Signer::ghost(), vec![addr(1)]);
+        let node = Node::provider(config(of + 1), channel, signer, servers, None, seed, now);
+        self.world.add(at, 0, None, Box::new(node.unwrap()))
     }
 
     fn run(&mut self, span: Duration) {
@@ -244,6 +251,24 @@ fn without_the_server_there_is_no_way_to_a_channel_that_nobody_remembers() {
     for ix in viewers {
         let (at, of) = it.plays(ix);
         assert!(of == 1 && it.world.now().since(at) < SECOND / 2);
+    }
+}
+
+#[test]
+fn viewers_follow_a_provider_that_comes_back_with_other_blocks() {
+    for (block, sub_streams) in [(BLOCK * 5, 8), (BLOCK, 16)] {
+        let mut it = Two::new();
+        let viewers: Vec<NodeIx> = (0..4).map(|_| it.viewer(1)).collect();
+        it.run(SECOND * 10);
+        it.world.kill(it.providers[0]);
+        it.run(SECOND * 2);
+        it.providers[0] = it.provider(1, block, sub_streams);
+        it.run(SECOND * 30);
+        for ix in viewers {
+            let late = it.world.now().since(it.plays(ix).0);
+            assert!(late < SECOND, "{ix:?} has played nothing for {late:?}");
+            assert_eq!(it.seen.phases[&ix], Phase::Playing);
+        }
     }
 }
 

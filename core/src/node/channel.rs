@@ -252,8 +252,9 @@ impl Node {
                 self.stats.viewers = viewers;
                 match &self.stream {
                     Some(stream) if stream.channel == channel => self.learn(members),
-                    // What was remembered of it no longer holds.
-                    Some(_) if self.join.is_some() => {
+                    // What was remembered of it no longer holds, or its provider began
+                    // anew with other blocks.
+                    Some(stream) if self.join.is_some() || stream.id == channel.id() => {
                         self.depart();
                         self.joined(channel, members);
                     }
