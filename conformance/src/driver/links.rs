@@ -197,9 +197,9 @@ pub(crate) fn a_close_without_a_flush_is_answered(scene: &mut Scene) -> Act {
     for link in [ab, flushed.0, too.0] {
         scene.wait(Check::CloseLost, "the answer to a close", || at_a.closed(link))?;
     }
-    let at_once = [flushed.0, too.0]
-        .into_iter()
-        .all(|link| at_a.in_order(&Event::Closed { link: ab }, &Event::Closed { link }));
+    // In virtual time buffers take all, and nobody has to wait.
+    let first = |link| at_a.in_order(&Event::Closed { link: ab }, &Event::Closed { link });
+    let at_once = !scene.is_real() || [flushed.0, too.0].into_iter().all(first);
     scene.ensure(Check::LateClose, at_once, "a close without a flush waited like one with it")?;
     scene.act(b, reading(true))?;
     scene.wait(Check::EndLost, "the other end", || at_b.closed(ba))
