@@ -248,7 +248,7 @@ impl Bootstrap {
         }
         // What those in it know of it no longer holds: each joins anew when its next
         // heartbeat finds it unknown.
-        if listed.channel != *channel {
+        if !listed.channel.has_blocks_of(channel) {
             listed.nodes.clear();
         }
         listed.channel = channel.clone();

@@ -79,7 +79,7 @@ impl Two {
         let mut it =
             Self { world, seen: Seen::default(), server, providers: Vec::new(), hosts: 10 };
         for of in [1, 2] {
-            let provider = it.provider(of, BLOCK, 8);
+            let provider = it.provider(of, BLOCK, 8, "");
             it.providers.push(provider);
         }
         it.run(SECOND * 4);
@@ -87,11 +87,11 @@ impl Two {
     }
 
     /// A provider, also one in the place of another that was killed.
-    fn provider(&mut self, of: u8, block: Duration, sub_streams: u8) -> NodeIx {
+    fn provider(&mut self, of: u8, block: Duration, sub_streams: u8, text: &str) -> NodeIx {
         let channel = Channel::new(ChannelSpec {
             provider: Name::new("NCTU").unwrap(),
             name: name(of),
-            description: String::new(),
+            description: text.into(),
             block,
             sub_streams,
             file: Duration::from_secs(2),
@@ -262,7 +262,7 @@ fn viewers_follow_a_provider_that_comes_back_with_other_blocks() {
         it.run(SECOND * 10);
         it.world.kill(it.providers[0]);
         it.run(SECOND * 2);
-        it.providers[0] = it.provider(1, block, sub_streams);
+        it.providers[0] = it.provider(1, block, sub_streams, "");
         it.run(SECOND * 30);
         for ix in viewers {
             let late = it.world.now().since(it.plays(ix).0);
@@ -298,4 +298,18 @@ fn who_mends_a_name_while_the_server_is_being_reached_joins_what_was_meant() {
         it.run(SECOND * 5);
         assert_eq!(it.ended(viewer, meant), Some(&Ok(())), "after {wait} ms");
     }
+}
+
+#[test]
+fn a_new_text_about_a_channel_disturbs_nobody() {
+    let mut it = Two::new();
+    let viewers: Vec<NodeIx> = (0..4).map(|_| it.viewer(1)).collect();
+    it.run(SECOND * 10);
+    it.world.command(viewers[0], Command::Pause);
+    it.world.kill(it.providers[0]);
+    it.run(SECOND * 2);
+    it.providers[0] = it.provider(1, BLOCK, 8, "news at nine");
+    it.run(SECOND * 15);
+    assert_eq!(it.seen.phases[&viewers[0]], Phase::Paused);
+    assert!(viewers[1..].iter().all(|ix| it.seen.phases[ix] == Phase::Playing));
 }

@@ -29,6 +29,8 @@ pub(crate) struct Rendezvous {
     failures: u32,
     /// Servers in a row that denied the channel that is looked for, or were lost.
     in_vain: usize,
+    /// One of them answered, and denied it.
+    denied: bool,
     /// Whether the last exchange worked, so that a loss is told once.
     reached: bool,
     observed: Option<SocketAddr>,
@@ -44,6 +46,7 @@ impl Rendezvous {
             state: State::Idle,
             failures: 0,
             in_vain: 0,
+            denied: false,
             reached: false,
             observed: None,
             asked: 0,
@@ -137,11 +140,18 @@ impl Rendezvous {
     /// A channel was found, or another is looked for: every server may have it.
     pub(crate) fn look_anew(&mut self) {
         self.in_vain = 0;
+        self.denied = false;
+    }
+
+    /// Whether a server has denied the channel that is looked for.
+    pub(crate) fn was_denied(&self) -> bool {
+        self.denied
     }
 
     /// The server does not know the channel: whether another one may. Each is asked
     /// once.
     pub(crate) fn denied(&mut self) -> bool {
+        self.denied = true;
         self.in_vain = self.in_vain.saturating_add(1);
         self.in_vain < self.servers.len()
     }

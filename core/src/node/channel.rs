@@ -161,7 +161,7 @@ impl Node {
         if self.leaving.is_some() {
             return;
         }
-        if self.join.is_some() {
+        if self.join.is_some() && !self.rendezvous.was_denied() {
             self.waits_until = Some(self.now + REGISTERED_WITHIN);
         }
         let at = self.rendezvous.lost(self.now, &self.config, &mut self.rng);
@@ -254,10 +254,15 @@ impl Node {
                     Some(stream) if stream.channel == channel => self.learn(members),
                     // What was remembered of it no longer holds, or its provider began
                     // anew with other blocks.
-                    Some(stream) if self.join.is_some() || stream.id == channel.id() => {
+                    Some(stream)
+                        if self.join.is_some()
+                            || stream.id == channel.id()
+                                && !stream.channel.has_blocks_of(&channel) =>
+                    {
                         self.depart();
                         self.joined(channel, members);
                     }
+                    Some(stream) if stream.id == channel.id() => self.learn(members),
                     None if self.join.is_some() => self.joined(channel, members),
                     _ => {}
                 }
@@ -266,6 +271,7 @@ impl Node {
             JoinReply::NoSuchChannel | JoinReply::WrongKey if self.join.is_none() => {}
             // The server is back; the provider may be later than we are.
             JoinReply::NoSuchChannel if self.waits_until.is_some_and(|t| self.now < t) => {
+                self.rendezvous.look_anew();
                 self.arm(Timer::Heartbeat, self.now + self.config.request_timeout);
             }
             JoinReply::NoSuchChannel => self.refuse_join(Refusal::NoSuchChannel),
@@ -383,6 +389,8 @@ impl Node {
             if self.source.is_some() {
                 self.register();
             } else {
+                // It may have registered elsewhere since.
+                self.rendezvous.look_anew();
                 self.greet_bootstrap(link);
             }
         }

@@ -175,6 +175,13 @@ impl Channel {
         self.block
     }
 
+    /// Whether another description is of the same blocks and files: maps and signatures
+    /// of the one hold for the other.
+    pub fn has_blocks_of(&self, other: &Self) -> bool {
+        let parts = |c: &Self| (c.block(), c.sub_streams(), c.file());
+        parts(self) == parts(other)
+    }
+
     /// Sub-streams S.
     pub fn sub_streams(&self) -> u8 {
         self.sub_streams

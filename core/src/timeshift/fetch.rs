@@ -286,8 +286,11 @@ impl Fetch {
         // Only the provider is left.
         let idle = pending().next().is_none();
         let nobody = looked && idle && !peers().any(|p| untried(&p));
-        // Those who rest out of step would never all have been tried.
+        // Who is known to have it is waited for, though not those who rest out of step
+        // for ever; of others only who could be asked now.
+        let awaited = |p: &SocketAddr| untried(&p) && (fit(p) || found.contains(p));
         let tried_long = now.since(part.wanted) >= REFRESH;
+        let given_up = idle && (tried_long || looked && !peers().any(awaited));
         let failing = |p: SocketAddr| {
             self.sources.get(&p).is_some_and(Source::has_failed) && now.since(part.wanted) >= SLOW
         };
@@ -314,7 +317,7 @@ impl Fetch {
                 part.class = class;
             }
             self.ask(now, part, provider, wanted, asks);
-        } else if let Some(next) = part.never.filter(|_| nobody || idle && tried_long) {
+        } else if let Some(next) = part.never.filter(|_| given_up) {
             asks.push(Self::in_vain(view, wanted, next, true));
         }
     }

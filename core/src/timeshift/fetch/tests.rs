@@ -24,10 +24,10 @@ fn what_sources_tell_crowds_out_nobody_whom_the_dht_knows() {
 
 const NOW: Time = Time::from_secs(1_000);
 
-/// A second of the past that the provider says it has not, and one owner who
-/// failed so often at once before: seconds until the owner is asked for it, and
-/// until it is given up.
-fn waited_for_an_owner(failures: u64) -> (Option<u64>, Option<u64>) {
+/// A second of the past that the provider says it has not, and one owner, or
+/// partner of whom nothing is known, who failed so often at once before: seconds until
+/// that one is asked for it, and until it is given up.
+fn waited_for(is_owner: bool, failures: u64) -> (Option<u64>, Option<u64>) {
     let channel = channel(PublicKey([1; 32]));
     let second = channel.blocks_in(Duration::from_secs(1));
     let buffer = BlockBuffer::new(Seq(0), channel.sub_streams(), second);
@@ -43,10 +43,11 @@ fn waited_for_an_owner(failures: u64) -> (Option<u64>, Option<u64>) {
         manner: Manner::Hedged,
         due: &|_| None,
         partners: &|_, _| SmallVec::new(),
-        others: &SmallVec::new,
+        others: &|| [owner].into_iter().filter(|_| !is_owner).collect(),
     };
     let mut fetch = Fetch::default();
-    let (found, looked) = ([owner].into_iter().collect(), Some((NOW, true)));
+    let found = [owner].into_iter().filter(|_| is_owner).collect();
+    let looked = Some((NOW, true));
     fetch.files.insert(0, Owners { found, hearsay: 0, looked });
     let mut source = Source::new(NOW);
     (0..failures).for_each(|n| source.failed(NOW - Duration::from_secs(100 * (failures - 1 - n))));
@@ -81,13 +82,19 @@ fn waited_for_an_owner(failures: u64) -> (Option<u64>, Option<u64>) {
 
 #[test]
 fn what_the_provider_has_not_is_waited_for_while_an_owner_rests() {
-    let (asked, given_up) = waited_for_an_owner(5);
+    let (asked, given_up) = waited_for(true, 5);
     assert_eq!(asked, Some(16));
     assert!(given_up >= asked, "given up after {given_up:?} s");
 }
 
 #[test]
 fn an_owner_who_rests_for_long_is_not_waited_for_longer_than_owners_are_good_for() {
-    let (asked, given_up) = waited_for_an_owner(9);
+    let (asked, given_up) = waited_for(true, 9);
     assert_eq!((asked, given_up), (None, Some(20)));
+}
+
+#[test]
+fn a_partner_who_rests_and_may_not_even_have_it_is_not_waited_for() {
+    let (asked, given_up) = waited_for(false, 5);
+    assert!(given_up.is_some_and(|s| s <= 2) && given_up < asked, "{given_up:?} {asked:?}");
 }
