@@ -160,8 +160,7 @@ pub(crate) fn a_flushing_close_to_a_peer_that_does_not_read_ends(scene: &mut Sce
 /// Whoever drops a socket with unread bytes resets it, and what the kernel still
 /// had to send is lost.
 pub(crate) fn last_words_reach_a_peer_that_goes_on_talking(scene: &mut Scene) -> Act {
-    // The kernel takes all of it long before the peer has read it.
-    const TOTAL: usize = 4 << 20;
+    const TOTAL: usize = 12 << 20;
     let (node, ear) = scene.listener()?;
     let (mut peer, link) = peer(scene, node, &ear)?;
     let talker = peer.try_clone().and_then(|talker| {
