@@ -69,7 +69,7 @@ impl StreamClock {
             self.offset = Some((old.min(sample), now));
             return sample.saturating_sub(old).min(0);
         }
-        self.fall_back(now, old)
+        if sample > old.saturating_add(BEHIND) { self.fall_back(now, old) } else { 0 }
     }
 
     /// The fastest block of the whole window is that late: the provider's clock stood

@@ -134,7 +134,9 @@ impl Repair {
 
     /// Blocks before this one are wanted no more.
     pub(crate) fn forget_before(&mut self, seq: Seq) {
-        self.pulls = self.pulls.split_off(&seq);
+        if self.pulls.first_key_value().is_some_and(|(first, _)| *first < seq) {
+            self.pulls = self.pulls.split_off(&seq);
+        }
     }
 }
 

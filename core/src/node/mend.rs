@@ -74,12 +74,12 @@ impl Node {
                 seq = seq.plus(u64::from(s));
             }
         }
-        // What is played first, of whatever sub-stream.
-        gaps.sort_unstable();
-        gaps.truncate(MAX_GAPS);
         if gaps.is_empty() {
             return;
         }
+        // What is played first, of whatever sub-stream.
+        gaps.sort_unstable();
+        gaps.truncate(MAX_GAPS);
         let (partners, feeds, rng) = (&self.partners, &stream.feeds, &mut self.rng);
         let choose = |seq: Seq, tried: &[NodeId]| {
             let sub = seq.sub_stream(s);
