@@ -1,6 +1,7 @@
 //! What the suite looks for, each with a name.
 
 use std::fmt;
+use std::time::Duration;
 
 /// A rule that was broken.
 ///
@@ -110,6 +111,9 @@ pub struct Verdict {
     pub scenario: &'static str,
     /// All that was wrong, in the order in which it showed; empty if it passed.
     pub violations: Vec<Violation>,
+    /// How late a thread woke that merely slept meanwhile in the same process, if that
+    /// is so late that the whole machine stood still.
+    pub stood_still: Option<Duration>,
 }
 
 impl Verdict {
@@ -145,7 +149,12 @@ impl fmt::Display for Verdict {
                 write!(f, "{n} {}", if n == 1 { "violation" } else { "violations" })?;
                 self.violations.iter().try_for_each(|v| write!(f, "\n  {v}"))?;
                 // What follows from a fault is often told with it.
-                f.write_str("\n  (begin with the first; docs/DRIVERS.md explains each name)")
+                f.write_str("\n  (begin with the first; docs/DRIVERS.md explains each name)")?;
+                let Some(late) = self.stood_still else { return Ok(()) };
+                write!(
+                    f,
+                    "\n  (a thread that only slept woke {late:.1?} late: the machine stood still, which may be why; try a calmer one)"
+                )
             }
         }
     }

@@ -49,3 +49,29 @@ impl Drive for OwnLoop {
 }
 
 eddy_conformance::suite!(suite, OwnLoop);
+
+/// What becomes of a scenario while the whole process stands still.
+#[cfg(unix)]
+mod standstill {
+    use std::process::Command;
+    use std::thread::sleep;
+    use std::time::Duration;
+
+    /// Four seconds are more than anybody remembers in this scenario.
+    #[test]
+    fn it_is_played_again() {
+        let mut scenario = Command::new(std::env::current_exe().expect("it runs"));
+        let scenario = scenario.args(["--exact", "suite::a_pause_costs_no_block"]);
+        let mut scenario = scenario.spawn().expect("it ran before");
+        let signal = |name: &str| {
+            let kill = Command::new("kill").args([name, &scenario.id().to_string()]).status();
+            assert!(kill.expect("every Unix has kill").success(), "kill {name}");
+        };
+        // In the middle of it, unless the machine is very slow.
+        sleep(Duration::from_secs(3));
+        signal("-STOP");
+        sleep(Duration::from_secs(4));
+        signal("-CONT");
+        assert!(scenario.wait().expect("it is a child").success());
+    }
+}

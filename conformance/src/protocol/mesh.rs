@@ -48,7 +48,8 @@ pub(crate) struct View {
     pub(crate) next: Option<Seq>,
     next_packet: Option<u64>,
     pub(crate) stats: Stats,
-    /// It said that it does not reach the bootstrap server.
+    /// It said that it reaches the bootstrap server, or that it does not.
+    was_reached: bool,
     pub(crate) was_lost: bool,
     /// Commands that are done.
     pub(crate) done: Vec<Ticket>,
@@ -66,6 +67,8 @@ pub(crate) struct Viewer {
 pub(crate) struct Mesh {
     pub(crate) server: Who,
     pub(crate) provider: Who,
+    /// What the provider said.
+    at_provider: Shared<View>,
     pub(crate) viewers: Vec<Viewer>,
     /// Viewers keep files of what went by, and tell each other of them.
     keeps: bool,
@@ -103,7 +106,10 @@ impl Mesh {
 
     fn begin(&mut self, scene: &mut Scene) -> Act {
         self.light(scene);
-        self.play(scene, Check::Unmet, "a second on the air", |mesh, _| mesh.published > 100)
+        // Before, nobody knows of the channel.
+        self.play(scene, Check::Unmet, "a registered provider, a second on the air", |mesh, _| {
+            mesh.published > 100 && mesh.at_provider.lock().was_reached
+        })
     }
 
     /// A provider; its bootstrap server has an address and is not there.
@@ -121,9 +127,19 @@ impl Mesh {
             let node = Node::provider(config, channel, signer(), servers, None, seed, start);
             Box::new(node.expect("the default is valid")) as Box<dyn Machine + Send>
         };
-        scene.start(provider, Arc::new(recipe), Box::new(Watcher(Shared::default())));
+        let at_provider = Shared::<View>::default();
+        scene.start(provider, Arc::new(recipe), Box::new(Watcher(at_provider.clone())));
         let (viewers, began) = (Vec::new(), scene.elapsed());
-        Ok(Self { server, provider, viewers, keeps, on_air: true, began, published: 0 })
+        Ok(Self {
+            server,
+            provider,
+            at_provider,
+            viewers,
+            keeps,
+            on_air: true,
+            began,
+            published: 0,
+        })
     }
 
     /// Starts the bootstrap server.
@@ -345,6 +361,7 @@ impl Host for Watcher {
         let mut view = self.0.lock();
         match notice {
             Notice::Stats(stats) => view.stats = *stats,
+            Notice::Bootstrap(BootstrapState::Reached { .. }) => view.was_reached = true,
             Notice::Bootstrap(BootstrapState::Lost { .. }) => view.was_lost = true,
             Notice::Ended { ticket, result: Ok(_) } => view.done.push(ticket),
             Notice::Ended { result, .. } => view.complain(format!("{result:?}")),
