@@ -156,7 +156,9 @@ impl Playout {
                 self.late = self.mode != PlayoutDelay::None;
                 return Step::Enter(Phase::Playing);
             }
-            if self.mode != PlayoutDelay::None && now < due {
+            // Nothing is lost for having been there too long.
+            let early = self.mode != PlayoutDelay::None && now < due;
+            if early && !buffer.is_leaving(next) {
                 return Step::Wait(Some(due));
             }
             return self.deliver(now, next, channel, buffer, clock, earliest, repair, stats);
@@ -346,16 +348,22 @@ mod tests {
 
     impl Player {
         fn new(mode: PlayoutDelay) -> Self {
+            Self::with(mode, Duration::from_secs(30))
+        }
+
+        /// One with a window of this length, half of which it waits at most.
+        fn with(mode: PlayoutDelay, window: Duration) -> Self {
             let channel = channel(PublicKey([7; 32]));
             let first = channel.seq_at(Time::from_secs(1_000_000));
             let mut playout = Playout::new(&Config {
                 playout_delay: mode,
-                give_up: Duration::from_secs(15),
+                buffer: window,
+                give_up: window / 2,
                 start_buffer: Duration::from_millis(200),
                 ..Config::default()
             });
             playout.start_at(first);
-            let buffer = BlockBuffer::new(first, 8, 750);
+            let buffer = BlockBuffer::new(first, 8, channel.blocks_in(window));
             let (clock, stats) = (StreamClock::default(), Stats::default());
             let at = channel.slot_start(first);
             Self { playout, channel, buffer, clock, stats, first, at, handed: Vec::new() }
@@ -424,6 +432,34 @@ mod tests {
             assert!(gap >= Duration::from_millis(38) && gap <= Duration::from_millis(D), "{gap:?}");
         }
         assert_eq!(p.handed[380].1, p.arrival(380, 400), "it caught up");
+    }
+
+    #[test]
+    fn after_a_stall_the_window_does_not_slide_over_what_is_to_be_played() {
+        let window = Duration::from_secs(3);
+        let mut p = Player::with(PlayoutDelay::Fixed(Duration::from_millis(1_400)), window);
+        for n in (0..400).filter(|n| *n != 50) {
+            if n == 120 {
+                p.arrive(50, p.arrival(119, 100));
+            }
+            // Then the way gets faster, and the window slides sooner.
+            p.arrive(n, p.arrival(n, if n < 120 { 300 } else { 20 }));
+        }
+        assert_eq!((p.stats.late, p.stats.lost), (1, 0));
+    }
+
+    #[test]
+    fn a_way_that_gets_faster_by_most_of_the_window_costs_no_block() {
+        let mut p = Player::with(PlayoutDelay::Auto, Duration::from_secs(3));
+        // One of eight takes a second longer at first.
+        for n in (0..1_000).filter(|n| n % 8 > 0) {
+            p.arrive(n, p.arrival(n, if n < 200 { 2_500 } else { 20 }));
+            if n % 8 == 7 {
+                p.arrive(n - 7, p.arrival(n, if n < 200 { 3_200 } else { 20 }));
+            }
+        }
+        assert_eq!(p.stats.lost, 0);
+        assert!(p.handed.len() > 900, "{}", p.handed.len());
     }
 
     #[test]

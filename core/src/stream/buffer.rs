@@ -62,6 +62,11 @@ impl BlockBuffer {
         self.capacity
     }
 
+    /// Whether another round of blocks may push this one out.
+    pub fn is_leaving(&self, seq: Seq) -> bool {
+        seq.plus(self.capacity) <= self.end().plus(u64::from(self.sub_streams))
+    }
+
     /// Bytes of the blocks held.
     pub fn bytes(&self) -> usize {
         self.bytes
