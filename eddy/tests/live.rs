@@ -322,6 +322,21 @@ fn a_name_that_was_taken_while_on_the_air_stops_nobody() {
 }
 
 #[test]
+fn what_a_pipe_brings_in_a_moment_is_in_the_total() {
+    let folder = Folder::new();
+    let server = Process::start(&["bootstrap", "--listen", "127.0.0.1:0", "--json"]);
+    let bootstrap = server.text("kind", "bootstrap", "listen");
+    let (pipe, state) = (folder.path("pipe"), folder.path("provider"));
+    assert!(Command::new("mkfifo").arg(&pipe).status().is_ok_and(|made| made.success()));
+    let mut provider = Process::start(&provider_args(&bootstrap, &pipe, &state));
+    let clip = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/clip.ts")).expect("the clip");
+    let part = &clip[..100 * 188];
+    fs::write(&pipe, part).expect("the provider reads it");
+    assert_eq!(provider.code(), Some(0), "{provider:?}");
+    assert_eq!(provider.count("payload_bytes"), part.len() as u64, "{provider:?}");
+}
+
+#[test]
 fn a_silent_pipe_does_not_hold_its_provider() {
     let folder = Folder::new();
     let (pipe, state) = (folder.path("pipe"), folder.path("provider"));

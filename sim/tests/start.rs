@@ -12,10 +12,10 @@ use eddy_core::node::Node;
 use eddy_core::stream::channel::{Channel, ChannelSpec, Name};
 use eddy_core::stream::map::{BufferMap, MapEntry, Path};
 use eddy_core::wire::message::{Member, Message, Purpose, SubscribeReply};
-use eddy_core::{Command, Join, LinkId, NodeId, SubStream};
+use eddy_core::{Command, Join, LinkId, NodeId, Notice, SubStream, Warning};
 use eddy_sim::START;
 use eddy_sim::hand::Hand;
-use eddy_sim::hand::cast::{FIRST_VIEWER, SERVER, addr, join, signer, viewer};
+use eddy_sim::hand::cast::{FIRST_VIEWER, SERVER, a_viewer, addr, join, signer, viewer};
 use eddy_sim::hand::words::hello;
 
 const PARTNER: u8 = 50;
@@ -103,4 +103,17 @@ fn a_server_that_says_hello_and_nothing_else_is_passed_over() {
     assert!(hand.dials.is_empty(), "it has its time");
     hand.pass(config.heartbeat * 2);
     assert_eq!(hand.dials.last().map(|(_, to)| *to), Some(other));
+}
+
+#[test]
+fn who_finds_nobody_says_so() {
+    let mut hand = a_viewer(1);
+    let warned = |hand: &Hand<Node>| {
+        let warnings = hand.notices.iter().filter(|n| matches!(n, Notice::Warning(_)));
+        warnings.cloned().collect::<Vec<_>>()
+    };
+    hand.pass(Duration::from_secs(4));
+    assert_eq!(warned(&hand), [], "it has only begun");
+    hand.pass(Duration::from_secs(10));
+    assert_eq!(warned(&hand), [Notice::Warning(Warning::NoProvider)]);
 }

@@ -513,6 +513,9 @@ impl Node {
     }
 
     pub(super) fn on_leave(&mut self, ticket: Ticket) {
+        // The last word on what was done, while there is a stream to tell of.
+        let stats = Box::new(self.stats());
+        self.notify(Notice::Stats(stats));
         self.leaving = Some(Leaving { ticket, done: false });
         if let Some((link, _)) = self.rendezvous.talk() {
             self.say(link, &Message::Leave);

@@ -49,6 +49,7 @@ impl Node {
                 return self.start_in_past();
             }
             if time_is_up {
+                self.warn_of_orphans();
                 self.arm(Timer::Start, self.now + self.config.request_timeout);
             }
             return;

@@ -6,6 +6,7 @@ pub mod playout;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, IoSlice, IsTerminal as _, Write as _};
+use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ const WRITE_BUFFER: usize = 64 << 10;
 pub enum Output {
     /// `udp://HOST:PORT`: each packet as one datagram, as the encoder sent it.
     Udp(UdpUrl),
-    /// A file; what it held before is lost.
+    /// A file; what it held before is lost with the first packet.
     File(PathBuf),
     /// `-`: standard output.
     Stdout,
@@ -81,17 +82,23 @@ impl Output {
             Self::Udp(url) => {
                 Udp::open(url).map(Way::Udp).map_err(|e| OutputError::Udp(url.to_string(), e))?
             }
-            Self::File(path) => create(path).map_err(|e| OutputError::File(path.clone(), e))?,
+            Self::File(path) => {
+                return create(path).map_err(|e| OutputError::File(path.clone(), e));
+            }
             Self::Stdout if io::stdout().is_terminal() => return Err(OutputError::Terminal),
             Self::Stdout => stdout().map_err(OutputError::Stdout)?,
             Self::Null => Way::Null,
         };
-        Ok(Outlet { way, counters: Arc::default() })
+        Ok(Outlet { way, empties: false, counters: Arc::default() })
     }
 }
 
-fn create(path: &Path) -> io::Result<Way> {
-    Ok(Way::Stream(BufWriter::with_capacity(WRITE_BUFFER, File::create(path)?)))
+/// What stands in the file stays there until there is something to write instead.
+fn create(path: &Path) -> io::Result<Outlet> {
+    let file = File::options().write(true).create(true).truncate(false).open(path)?;
+    let empties = file.metadata()?.is_file();
+    let way = Way::Stream(BufWriter::with_capacity(WRITE_BUFFER, file));
+    Ok(Outlet { way, empties, counters: Arc::default() })
 }
 
 /// Standard output without the line buffer that the standard library puts before it.
@@ -104,6 +111,8 @@ fn stdout() -> io::Result<Way> {
 #[derive(Debug)]
 pub struct Outlet {
     way: Way,
+    /// It is a file in which something may stand of before.
+    empties: bool,
     counters: Arc<Counters>,
 }
 
@@ -121,6 +130,7 @@ impl Outlet {
         let file = File::from(std::os::fd::OwnedFd::from(pipe));
         Self {
             way: Way::Stream(BufWriter::with_capacity(WRITE_BUFFER, file)),
+            empties: false,
             counters: Arc::default(),
         }
     }
@@ -146,7 +156,12 @@ impl Outlet {
                 self.counters.count_lost(1);
                 return Ok(());
             }
-            Way::Stream(stream) => stream.write_all(payload)?,
+            Way::Stream(stream) => {
+                if mem::take(&mut self.empties) {
+                    stream.get_ref().set_len(0)?;
+                }
+                stream.write_all(payload)?;
+            }
             Way::Udp(_) | Way::Null => {}
         }
         self.counters.packets.fetch_add(1, Ordering::Relaxed);
@@ -367,8 +382,11 @@ mod tests {
     #[test]
     fn a_file_holds_what_was_flushed() {
         let path = std::env::temp_dir().join(format!("eddy-output-{}.ts", std::process::id()));
+        std::fs::write(&path, b"a recording").unwrap();
         let mut outlet = Output::parse(path.to_str().unwrap()).unwrap().open().unwrap();
         assert!(outlet.may_block());
+        outlet.flush().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"a recording", "nothing came instead");
         outlet.packet(b"one").unwrap();
         outlet.packet(b"two").unwrap();
         outlet.flush().unwrap();

@@ -6,6 +6,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use eddy_core::stats::Stats;
 use eddy_core::{Command, Delivery, DiskRequest, Event, Host, Machine, Notice, Ticket, Time};
 use eddy_runtime_mio::{Clock, Full, Handle, Sockets};
 
@@ -264,18 +265,20 @@ impl<H: Host + Send + 'static> Running<H> {
         }
     }
 
-    /// Leaves the mesh, and says what the node tells meanwhile.
-    pub(super) fn leave(&self, told: &Receiver<Told>) {
+    /// Leaves the mesh. Returns what the node did in all, as it told last.
+    pub(super) fn leave(&self, told: &Receiver<Told>) -> Option<Box<Stats>> {
         self.command(LEAVE, Command::Leave);
         let until = Instant::now() + LEAVE_WITHIN;
+        let mut last = None;
         loop {
             match told.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(Told::Notice(_, Notice::Ended { ticket: LEAVE, .. })) => return,
-                Ok(Told::Died(_)) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Told::Notice(_, Notice::Ended { ticket: LEAVE, .. })) => return last,
+                Ok(Told::Notice(_, Notice::Stats(stats))) => last = Some(stats),
+                Ok(Told::Died(_)) | Err(RecvTimeoutError::Disconnected) => return last,
                 Ok(_) => {}
                 Err(RecvTimeoutError::Timeout) => {
                     tracing::warn!("not everybody could be told that this node leaves");
-                    return;
+                    return last;
                 }
             }
         }

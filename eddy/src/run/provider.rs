@@ -70,7 +70,7 @@ pub fn provider(
         let mut progress = Progress::new(ui, start);
         let ended = follow(&told, &running, &feed, &mut numbers, &channel, &mut progress);
         feed.stop();
-        running.leave(&told);
+        progress.ends(running.leave(&told));
         numbers.release(running.now());
         drop(running.stop());
         keeper.into_iter().for_each(Keeper::finish);
@@ -120,7 +120,7 @@ fn follow(
                 return Err(RunError::new(
                     format!("the channel name {name} belongs to another provider's key"),
                     "give another name with --channel; if this one is yours, give the folder that \
-                     holds its key with --state DIR",
+                     holds its key with --state DIR, and the --provider-name that it has there",
                 ));
             }
             Ok(Told::Notice(now, notice)) => {

@@ -94,7 +94,7 @@ pub fn viewer(
         let keys = remote::listen(tell);
         let ended = watching.follow(&told, &running, &mut progress);
         drop(keys);
-        running.leave(&told);
+        progress.ends(running.leave(&told));
         let playout = running.stop().and_then(|host| host.playout);
         keeper.into_iter().for_each(Keeper::finish);
         recording.into_iter().for_each(Recording::finish);

@@ -100,6 +100,13 @@ impl<'a> Progress<'a> {
         }
     }
 
+    /// Notes what the node did in all, if it told at its end.
+    pub fn ends(&mut self, stats: Option<Box<Stats>>) {
+        if let Some(stats) = stats {
+            self.last.1 = *stats;
+        }
+    }
+
     /// Shows what the viewer did in all, as it told last; see [`total::viewer`].
     pub fn viewer_total(&self, block: Option<Duration>) {
         total::viewer(self.ui, &self.last.1, block);
