@@ -53,7 +53,7 @@ eddy_conformance::suite!(suite, OwnLoop);
 /// What becomes of a scenario while the whole process stands still.
 #[cfg(unix)]
 mod standstill {
-    use std::process::Command;
+    use std::process::{Command, Stdio};
     use std::thread::sleep;
     use std::time::Duration;
 
@@ -62,16 +62,15 @@ mod standstill {
     fn it_is_played_again() {
         let mut scenario = Command::new(std::env::current_exe().expect("it runs"));
         let scenario = scenario.args(["--exact", "suite::a_pause_costs_no_block"]);
-        let mut scenario = scenario.spawn().expect("it ran before");
-        let signal = |name: &str| {
-            let kill = Command::new("kill").args([name, &scenario.id().to_string()]).status();
-            assert!(kill.expect("every Unix has kill").success(), "kill {name}");
-        };
+        let scenario = scenario.stdout(Stdio::piped()).spawn().expect("it ran before");
         // In the middle of it, unless the machine is very slow.
         sleep(Duration::from_secs(3));
-        signal("-STOP");
-        sleep(Duration::from_secs(4));
-        signal("-CONT");
-        assert!(scenario.wait().expect("it is a child").success());
+        let id = scenario.id();
+        let stop = format!("kill -STOP {id}; sleep 4; kill -CONT {id}");
+        let stopped = Command::new("sh").args(["-c", &stop]).status();
+        assert!(stopped.is_ok_and(|stopped| stopped.success()));
+        let end = scenario.wait_with_output().expect("it is a child");
+        let said = String::from_utf8_lossy(&end.stdout);
+        assert!(end.status.success() && said.contains("1 passed"), "{said}");
     }
 }

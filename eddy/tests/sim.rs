@@ -96,6 +96,9 @@ fn what_cannot_be_looked_at_is_said() {
 #[cfg(target_os = "linux")]
 #[test]
 fn what_ctrl_c_ends_says_so() {
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+
     let folder = Folder::new();
     let file = folder.path("small.toml");
     fs::write(&file, SMALL.replace("span = \"30s\"", "span = \"24h\"")).unwrap();
@@ -117,8 +120,7 @@ fn what_ctrl_c_ends_says_so() {
         assert!(Instant::now() < end, "it does not watch for Ctrl-C");
         thread::sleep(Duration::from_millis(10));
     }
-    let kill = Command::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
-    assert!(kill.success());
+    kill(Pid::from_raw(i32::try_from(run.id()).unwrap()), Signal::SIGINT).unwrap();
     let run = run.wait_with_output().unwrap();
     assert_eq!(run.status.code(), Some(130), "{run:?}");
 }
