@@ -8,10 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Buf, Bytes};
-use eddy_core::bootstrap::Bootstrap;
-use eddy_core::config::Config;
-use eddy_core::{Action, Command, Delivery, DialId, Event, Host, LinkId, Machine};
-use eddy_core::{Notice, Output, Ticket, Time};
+use eddy_core::{Action, DialId, Event, Host, LinkId, Machine, Output, Time};
 
 /// std has no poller: a quiet loop looks at its sockets this often.
 const TICK: Duration = Duration::from_millis(1);
@@ -225,15 +222,17 @@ impl<M: Machine, H: Host> Loop<M, H> {
 struct Screen;
 
 impl Host for Screen {
-    fn deliver(&mut self, _now: Time, _block: Delivery) {}
+    fn deliver(&mut self, _now: Time, _block: eddy_core::Delivery) {}
 
-    fn notify(&mut self, now: Time, notice: Notice) {
+    fn notify(&mut self, now: Time, notice: eddy_core::Notice) {
         println!("{now:?} {notice:?}");
     }
 }
 
 /// A bootstrap server, until somebody presses Enter.
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    use eddy_core::{Command, Ticket, bootstrap::Bootstrap, config::Config};
+
     let sockets = bind(([127, 0, 0, 1], 7400).into()).map_err(|e| format!("port 7400: {e}"))?;
     let config = Config { listen: sockets.0.local_addr()?, ..Config::default() };
     // A server in earnest has its seed from the operating system.

@@ -136,6 +136,7 @@ fn a_viewer_that_was_killed_is_told_up_to_then() {
     });
     let cut = cut.expect("a recording is longer than its header");
     assert!(cut.contains("the recording ends before its first input"), "{cut}");
+    assert!(cut.contains("nothing to compare"), "{cut}");
 
     let mut spoilt = whole;
     let at = spoilt.len() / 2;

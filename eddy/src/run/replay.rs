@@ -255,6 +255,7 @@ impl<'a> Show<'a> {
         let summary = format!(
             "{text}{inputs} inputs, {outputs} outputs, {}\n",
             match verdict {
+                Verdict::Equal(_) if inputs == 0 => "nothing to compare",
                 Verdict::Equal(_) => "all equal",
                 _ => "all equal until then",
             }
