@@ -199,6 +199,10 @@ fn name(channel: &Channel, file: FileId) -> String {
 }
 
 fn table(channel: &Channel, now: Time, found: &BTreeMap<FileId, BTreeSet<SocketAddr>>) -> String {
+    if found.is_empty() {
+        return "no viewer keeps a file of that time; what only the provider keeps is not listed\n"
+            .into();
+    }
     let held = found.values().filter(|owners| !owners.is_empty()).count();
     let mut out = String::from("begins    ago      owners  file\n");
     for (file, owners) in found.iter().rev() {
@@ -260,5 +264,7 @@ mod tests {
         assert!(lines[1].ends_with("1:10          2  NCTU_News_19700101001620"), "{text}");
         assert!(lines[2].ends_with("1:20          0  NCTU_News_19700101001610"), "{text}");
         assert_eq!(lines[3], "1 of 2 files have owners");
+        let text = table(&channel(), Time::from_secs(1_050), &BTreeMap::new());
+        assert!(text.starts_with("no viewer keeps a file of that time"), "{text}");
     }
 }
