@@ -24,14 +24,14 @@ use crate::check::Check;
 use crate::scene::{Act, Scene, Who};
 
 /// D.
-const BLOCK: Duration = Duration::from_millis(40);
+pub(crate) const BLOCK: Duration = Duration::from_millis(40);
 /// S.
 const SUB_STREAMS: u8 = 8;
 /// Time between two packets.
 const GAP: Duration = Duration::from_millis(10);
 const PACKET: usize = 1_316;
 /// What nodes remember where what is older is of interest.
-const BUFFER: Duration = Duration::from_secs(3);
+pub(crate) const BUFFER: Duration = Duration::from_secs(3);
 /// Less than two viewers take: 131,600 bytes per second each, and overhead.
 pub(crate) const SCARCE: Option<u64> = Some(250_000);
 /// Half of what a viewer takes, or a little more.
@@ -43,9 +43,8 @@ pub(crate) struct View {
     pub(crate) blocks: usize,
     /// The first thing that was not as it should be.
     pub(crate) wrong: Option<String>,
-    /// The first block that it was handed, and the one after the last.
-    pub(crate) first: Option<Seq>,
-    pub(crate) next: Option<Seq>,
+    /// The block after the last that it was handed.
+    next: Option<Seq>,
     next_packet: Option<u64>,
     pub(crate) stats: Stats,
     /// It said that it reaches the bootstrap server, or that it does not.
@@ -209,6 +208,12 @@ impl Mesh {
         Ok(viewer)
     }
 
+    /// What the encoder has sent since the last packet that a viewer was handed.
+    pub(crate) fn behind(&self, viewer: &Viewer) -> Option<Duration> {
+        let next = viewer.view.lock().next_packet?;
+        Some(GAP.saturating_mul(self.published.saturating_sub(next) as u32))
+    }
+
     /// A viewer is ended as by a power cut, but that its host says so.
     pub(crate) fn kill(&mut self, scene: &mut Scene, who: Who) {
         self.viewers.retain(|v| v.who != who);
@@ -342,7 +347,6 @@ impl View {
             }
             self.next_packet = number.map(|n| n + 1);
         }
-        self.first.get_or_insert(seq);
         self.next = Some(seq.plus(1));
         self.blocks += 1;
     }
