@@ -200,7 +200,7 @@ fn name(channel: &Channel, file: FileId) -> String {
 
 fn table(channel: &Channel, now: Time, found: &BTreeMap<FileId, BTreeSet<SocketAddr>>) -> String {
     if found.is_empty() {
-        return "no viewer keeps a file of that time; what only the provider keeps is not listed\n"
+        return "no owner was found of a file of that time; what only the provider keeps is not listed\n"
             .into();
     }
     let held = found.values().filter(|owners| !owners.is_empty()).count();
@@ -265,6 +265,6 @@ mod tests {
         assert!(lines[2].ends_with("1:20          0  NCTU_News_19700101001610"), "{text}");
         assert_eq!(lines[3], "1 of 2 files have owners");
         let text = table(&channel(), Time::from_secs(1_050), &BTreeMap::new());
-        assert!(text.starts_with("no viewer keeps a file of that time"), "{text}");
+        assert!(text.starts_with("no owner was found of a file of that time"), "{text}");
     }
 }
