@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::task::Wake;
+use std::time::Duration;
 
 use eddy_core::{Host, LinkId, Machine};
 use eddy_runtime::{Clock, Engine, Handle, Readiness, Sockets};
@@ -14,6 +15,10 @@ use crate::net::{DATAGRAMS, LISTENER, MioNet};
 
 /// The token of [`Alarm`]. It finds no link: commands are looked at in any case.
 const ALARM: Token = Token(usize::MAX - 2);
+/// For this long an engine that has more to do goes on without the poller. What
+/// has got ready meanwhile waits as long, which nobody notices; a call for each
+/// block would cost a fast relay a twentieth of its time.
+const BUSY: Duration = Duration::from_millis(1);
 
 /// Runs one machine. Dropping it closes every connection.
 #[derive(Debug)]
@@ -55,13 +60,19 @@ impl<M: Machine, H: Host> Driver<M, H> {
     /// Only those of the poller itself. A peer's error ends that peer's link.
     pub fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
+        let mut polled = self.clock.now();
         while let ControlFlow::Continue(until) = self.engine.turn() {
+            let now = self.clock.now();
             // The poller rounds up to whole milliseconds: never early.
-            let timeout = until.map(|at| at.since(self.clock.now()));
+            let timeout = until.map(|at| at.since(now));
+            if timeout == Some(Duration::ZERO) && now.since(polled) < BUSY {
+                continue;
+            }
             match self.poll.poll(&mut events, timeout) {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 done => done?,
             }
+            polled = self.clock.now();
             for event in &events {
                 self.note(event);
             }
