@@ -15,9 +15,10 @@ use crate::net::{DATAGRAMS, LISTENER, MioNet};
 
 /// The token of [`Alarm`]. It finds no link: commands are looked at in any case.
 const ALARM: Token = Token(usize::MAX - 2);
-/// For this long an engine that has more to do goes on without the poller. What
-/// has got ready meanwhile waits as long, which nobody notices; a call for each
-/// block would cost a fast relay a twentieth of its time.
+/// For this long after a poll an engine that has more to do goes on without
+/// another. What gets ready meanwhile waits until then, and for the turn under
+/// way; commands do not. A long block is a turn, and to poll for each cost a relay
+/// with one child a twentieth of its time.
 const BUSY: Duration = Duration::from_millis(1);
 
 /// Runs one machine. Dropping it closes every connection.
