@@ -3,9 +3,11 @@
 //! Admission is by an upload budget in sub-stream subscriptions. It starts at
 //! a whole stream (three at the provider), grows while somebody was refused
 //! and nothing queues, by half at first and, once it was too much, by one and
-//! only for those without a parent. It is halved when blocks queue too long; then
-//! the last to come are sent elsewhere until nothing queues any more. A cap of
-//! the user's bounds it. Overload refers, it never storms.
+//! only for those without a parent. When blocks queue too long, the last to come
+//! are sent elsewhere, an eighth at a time, and the budget is what remains. What
+//! was changed must be given time to show, a cut more than growth: whoever is cut
+//! off seeks another parent, and who seeks costs all of them. A cap of the
+//! user's bounds it. Overload refers, it never storms.
 
 use smallvec::SmallVec;
 
@@ -46,10 +48,16 @@ pub(crate) struct Children {
     seasoned: bool,
     /// Reviews in a row that found our uplink behind.
     behind: u32,
+    /// Reviews since the budget was last changed.
+    settled: u32,
 }
 
 /// So many reviews in a row are no hiccup.
 const PERSISTENT: u32 = 2;
+/// So many reviews after a change of the budget it does not grow again.
+const GROWS_AFTER: u32 = 4;
+/// And so many it is not cut: a queue that was too long takes as long to leave.
+const CUT_AFTER: u32 = 8;
 
 impl Children {
     /// With `whole` nobody is given a part of the stream.
@@ -61,6 +69,7 @@ impl Children {
             wanted: false,
             seasoned: false,
             behind: 0,
+            settled: 0,
         }
     }
 
@@ -168,22 +177,37 @@ impl Children {
     /// subscriptions to shed.
     #[must_use]
     pub(crate) fn review(&mut self, load: Load, cap: Option<usize>) -> usize {
-        let floor = self.subs.len();
         let Load { active, queued, busy } = load;
         self.behind = if queued >= 2 && queued * 2 > active { self.behind + 1 } else { 0 };
-        let overload = self.behind >= PERSISTENT;
-        if overload {
-            self.budget = (self.budget.min(self.len()) / 2).max(floor);
-            self.seasoned = true;
-        } else if self.wanted && !busy {
-            self.budget += if self.seasoned { self.unit } else { (self.budget / 2).max(1) };
+        self.settled = self.settled.saturating_add(1);
+        let mut shed = 0;
+        if self.behind >= PERSISTENT && self.settled >= CUT_AFTER {
+            let len = self.len();
+            shed = (len / 8).max(1).min(len.saturating_sub(self.subs.len()));
+            self.cut_to((len - shed).max(self.subs.len()));
+        } else if self.behind < PERSISTENT && self.wanted && !busy {
+            self.grow();
         }
         self.wanted = false;
         if let Some(cap) = cap {
             self.budget = self.budget.min(cap);
         }
-        let over = self.len().saturating_sub(floor);
-        if overload { (self.len() / 8).max(1).min(over) } else { 0 }
+        shed
+    }
+
+    fn grow(&mut self) {
+        if !self.seasoned {
+            self.budget += (self.budget / 2).max(1);
+        } else if self.settled >= GROWS_AFTER {
+            self.budget += self.unit;
+            self.settled = 0;
+        }
+    }
+
+    fn cut_to(&mut self, served: usize) {
+        self.budget = self.budget.min(served);
+        self.seasoned = true;
+        self.settled = 0;
     }
 
     /// Ends the subscription that came last of the sub-stream with the most
@@ -193,17 +217,17 @@ impl Children {
         Some((children.pop()?.node, SubStream(j as u8)))
     }
 
-    /// Ends a subscription of this node, unless no more than a whole stream is
-    /// served: of its sub-streams that have at least so many children, the one with
-    /// the most.
+    /// Ends a subscription of this node, which has long been behind, and takes it off
+    /// the budget: of its sub-streams that have at least so many children, the one
+    /// with the most.
     pub(crate) fn shed_from(&mut self, node: NodeId, least: usize) -> Option<SubStream> {
-        if self.len() <= self.subs.len() {
-            return None;
-        }
         let its = self.subs.iter().enumerate().filter(|(_, c)| c.iter().any(|c| c.node == node));
         let (j, _) = its.filter(|(_, c)| c.len() >= least).max_by_key(|(_, c)| c.len())?;
         let sub = SubStream(j as u8);
-        self.remove(node, sub).then_some(sub)
+        self.remove(node, sub);
+        self.budget = self.budget.min(self.len()).max(1);
+        self.seasoned = true;
+        Some(sub)
     }
 }
 
@@ -244,8 +268,15 @@ mod tests {
         Load { active, queued, busy: queued > 0 }
     }
 
+    /// Reviews until the budget may be cut again; nothing is amiss.
+    fn settle(c: &mut Children) {
+        for _ in 0..CUT_AFTER {
+            assert_eq!(c.review(load(8, 0), None), 0);
+        }
+    }
+
     #[test]
-    fn it_grows_on_demand_and_is_halved_when_blocks_queue() {
+    fn it_grows_on_demand_and_is_cut_to_what_is_served_when_blocks_queue() {
         let mut c = full();
         assert_eq!(c.review(load(8, 0), None), 0);
         assert_eq!(c.budget(), 8, "nobody was refused");
@@ -260,20 +291,63 @@ mod tests {
         for n in 0..40 {
             assert_eq!(big.admit(SubStream(n % 8), child(n)), Ok(()));
         }
+        settle(&mut big);
         assert_eq!(big.review(load(40, 30), None), 0, "once is a hiccup");
         assert!(big.is_behind());
         assert_eq!(big.review(load(40, 30), None), 5, "an eighth is shed");
-        assert_eq!(big.budget(), 20);
+        assert_eq!(big.budget(), 35, "and what remains is what fits");
         assert!(big.admit(SubStream(0), child(99)).is_err());
+        settle(&mut big);
         big.make_room(true);
         assert_eq!(big.review(load(40, 0), None), 0);
-        assert_eq!(big.budget(), 20, "once burnt, it does not grow for who has a parent");
+        assert_eq!(big.budget(), 35, "once burnt, it does not grow for who has a parent");
         big.make_room(false);
         assert_eq!(big.review(load(40, 0), None), 0);
         assert!(!big.is_behind());
-        assert_eq!(big.budget(), 21, "and for the others by one");
+        assert_eq!(big.budget(), 36, "and for the others by one");
         assert_eq!(big.review(load(40, 0), Some(12)), 0);
         assert_eq!(big.budget(), 12, "the user's cap");
+    }
+
+    #[test]
+    fn what_was_changed_is_given_time_to_show() {
+        let mut c = Children::new(8, 8, false);
+        for n in 0..40 {
+            assert_eq!(c.admit(SubStream(n % 8), child(n)), Ok(()));
+        }
+        settle(&mut c);
+        let mut shed = 0;
+        for _ in 0..=CUT_AFTER {
+            let more = c.review(load(40, 40), None);
+            (0..more).for_each(|_| assert!(c.shed().is_some()));
+            shed += more;
+        }
+        assert_eq!(shed, 5, "one cut in {CUT_AFTER} reviews");
+        let cut = c.budget();
+        for grown in 1..=3 {
+            for _ in 0..GROWS_AFTER {
+                c.make_room(false);
+                assert_eq!(c.review(load(40, 0), None), 0);
+            }
+            assert_eq!(c.budget(), cut + grown, "by one in {GROWS_AFTER} reviews");
+        }
+        let mut few = full();
+        settle(&mut few);
+        for _ in 0..10 * CUT_AFTER {
+            assert_eq!(few.review(load(8, 8), None), 0, "a whole stream is not cut for that");
+        }
+        assert_eq!(few.budget(), 8);
+    }
+
+    #[test]
+    fn what_a_stuck_child_loses_is_off_the_budget() {
+        let mut c = full();
+        assert_eq!(c.admit_first(SubStream(3), child(9)), None);
+        assert_eq!(c.shed_from(NodeId([3; 16]), 2), None, "nobody else has that sub-stream");
+        assert_eq!(c.shed_from(NodeId([9; 16]), 1), None, "it has nothing");
+        assert_eq!(c.shed_from(NodeId([3; 16]), 1), Some(SubStream(3)));
+        assert_eq!((c.len(), c.budget()), (7, 7));
+        assert_eq!(c.admit(SubStream(3), child(9)), Err(Reason::Full));
     }
 
     #[test]

@@ -16,6 +16,8 @@ use crate::wire::message::{Message, Reason, Refused, Subscribe, SubscribeReply, 
 /// A child whose blocks have queued in so many reviews in a row, two seconds,
 /// gets more than fits.
 const STUCK: u32 = 8;
+/// And so many where no more than a whole stream is served: there is little to give away.
+const STUCK_FEW: u32 = 2 * STUCK;
 /// If it is the only one, it may have a slow downlink, and is given eight seconds.
 const STUCK_ALONE: u32 = 4 * STUCK;
 /// A reader that takes nothing for this long, or S·D if that is longer, has
@@ -317,6 +319,8 @@ impl Node {
         let mut load = Load::default();
         let mut stuck: SmallVec<[NodeId; 8]> = SmallVec::new();
         let mut lasting = false;
+        let few = stream.children.len() <= usize::from(stream.channel.sub_streams());
+        let stuck_for = if few { STUCK_FEW } else { STUCK };
         for p in self.partners.iter_mut().filter(|p| stream.children.has_any(p.member.node)) {
             let Some(link) = p.block_out else { continue };
             let Some((delay, standing)) = self.links.take_delay(self.now, link, stuck_after) else {
@@ -327,7 +331,7 @@ impl Node {
             load.queued += usize::from(delay > limit);
             load.busy |= delay > limit / 3;
             p.behind = if delay > limit { p.behind.saturating_add(1) } else { 0 };
-            if p.behind >= STUCK {
+            if p.behind >= stuck_for {
                 lasting |= self.config.repair && p.behind.is_multiple_of(STUCK_ALONE);
                 stuck.push(p.member.node);
             }
@@ -356,7 +360,7 @@ impl Node {
         // Links share an uplink by turns: when it is full, those who want the
         // most of it fall behind, for ever and all that they feed with them,
         // while the many who want little notice nothing.
-        if shed == 0 && (stuck.len() >= 2 || lasting) {
+        if shed == 0 && (stuck.len() >= 2 || lasting && !few) {
             // What nobody has of the provider is nowhere.
             let least = if self.source.is_some() { 2 } else { 1 };
             for node in stuck {
