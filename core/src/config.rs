@@ -159,7 +159,7 @@ pub struct Config {
     /// Most upload, in bytes per second; `None` for no cap.
     pub max_upload: Option<u64>,
     /// Blocks queued longer than this (or D, if that is longer), and for more than a
-    /// burst, halve the budget.
+    /// burst, have an eighth of the children's subscriptions ended.
     pub queue_limit: Duration,
 
     // The past.

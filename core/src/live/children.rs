@@ -217,17 +217,19 @@ impl Children {
         Some((children.pop()?.node, SubStream(j as u8)))
     }
 
-    /// Ends a subscription of this node, which has long been behind, and takes it off
-    /// the budget: of its sub-streams that have at least so many children, the one
-    /// with the most.
+    /// Ends a subscription of this node, which has long been behind: of its sub-streams
+    /// that have at least so many children, the one with the most.
     pub(crate) fn shed_from(&mut self, node: NodeId, least: usize) -> Option<SubStream> {
         let its = self.subs.iter().enumerate().filter(|(_, c)| c.iter().any(|c| c.node == node));
         let (j, _) = its.filter(|(_, c)| c.len() >= least).max_by_key(|(_, c)| c.len())?;
         let sub = SubStream(j as u8);
-        self.remove(node, sub);
+        self.remove(node, sub).then_some(sub)
+    }
+
+    /// Takes on no more than is served now.
+    pub(crate) fn hold(&mut self) {
         self.budget = self.budget.min(self.len()).max(1);
         self.seasoned = true;
-        Some(sub)
     }
 }
 
@@ -323,7 +325,12 @@ mod tests {
             shed += more;
         }
         assert_eq!(shed, 5, "one cut in {CUT_AFTER} reviews");
+        assert_eq!(c.review(load(35, 35), None), 4, "and then another");
+        (0..4).for_each(|_| assert!(c.shed().is_some()));
+        c.make_room(false);
+        assert_eq!(c.review(load(31, 0), None), 0);
         let cut = c.budget();
+        assert_eq!(cut, 31, "no growth at once");
         for grown in 1..=3 {
             for _ in 0..GROWS_AFTER {
                 c.make_room(false);
@@ -340,14 +347,19 @@ mod tests {
     }
 
     #[test]
-    fn what_a_stuck_child_loses_is_off_the_budget() {
+    fn what_stuck_children_lose_is_off_the_budget() {
         let mut c = full();
-        assert_eq!(c.admit_first(SubStream(3), child(9)), None);
         assert_eq!(c.shed_from(NodeId([3; 16]), 2), None, "nobody else has that sub-stream");
         assert_eq!(c.shed_from(NodeId([9; 16]), 1), None, "it has nothing");
         assert_eq!(c.shed_from(NodeId([3; 16]), 1), Some(SubStream(3)));
-        assert_eq!((c.len(), c.budget()), (7, 7));
+        assert_eq!((c.len(), c.budget()), (7, 8), "it may read slowly");
+        assert_eq!(c.shed_from(NodeId([4; 16]), 1), Some(SubStream(4)));
+        c.hold();
+        assert_eq!((c.len(), c.budget()), (6, 6));
         assert_eq!(c.admit(SubStream(3), child(9)), Err(Reason::Full));
+        (0..8).for_each(|n| c.remove_all(NodeId([n; 16])));
+        c.hold();
+        assert_eq!((c.len(), c.budget()), (0, 1), "a budget of none would never be tried");
     }
 
     #[test]

@@ -363,9 +363,14 @@ impl Node {
         if shed == 0 && (stuck.len() >= 2 || lasting && !few) {
             // What nobody has of the provider is nowhere.
             let least = if self.source.is_some() { 2 } else { 1 };
+            let several = stuck.len() >= 2;
             for node in stuck {
                 let sub = self.stream.as_mut().and_then(|s| s.children.shed_from(node, least));
                 sub.into_iter().for_each(|sub| self.send_elsewhere(node, sub));
+            }
+            // One alone may read slowly, and is no reason to take less.
+            if several && let Some(stream) = &mut self.stream {
+                stream.children.hold();
             }
         }
     }

@@ -291,7 +291,7 @@ impl Scenario {
         if !heals {
             return self.run(Duration::from_secs(1));
         }
-        // A budget that an overload halved grows again only as children ask.
+        // A budget that an overload cut grows again only as children ask.
         let heal = if self.has_mesh() { HEAL } else { HEAL * 2 };
         for _ in 0..heal.as_secs() {
             self.run(Duration::from_secs(1));
