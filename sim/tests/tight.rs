@@ -1,9 +1,11 @@
 //! Little upload to spare: what is pulled must not take the place of what is
 //! pushed, nor a burst be taken for more than fits.
+#![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
 use std::time::Duration;
 
 use eddy_core::config::Config;
+use eddy_sim::lab::{Making, Sheet, Watch, metrics::metrics, run};
 use eddy_sim::live::{Live, quantile};
 
 const RATE: u64 = 62_500;
@@ -52,4 +54,23 @@ fn the_published_rules_find_room_where_there_is_some() {
     let swarm = Live { provider_upload: 10 * RATE, ..tight(published, 48, RATE * 2) };
     let outcome = swarm.run();
     assert!(outcome.continuity() >= 0.7, "continuity {}", outcome.continuity());
+}
+
+/// `C1` in small: who has half a stream of uplink must give up what that does not
+/// carry, and not take it on again at once. With four seeds 70 to 92 % are in time,
+/// and 51 to 63 where no node serves less than a whole stream.
+#[test]
+fn half_of_the_viewers_may_have_half_a_stream() {
+    const PLAN: &str = "id = 'weak'\ntitle = ''\nspan = '130s'\nmeasure_from = '70s'\n\
+        channel.rate = '768kbit/s'\nprovider.upload = '3600kbit/s'\n\
+        [[viewers]]\nname = 'live'\ncount = 60\narrive.over = '60s'\n\
+        upload = [{ share = 0.5, rate = '0.5r' }, { share = 0.3, rate = '1r' }, \
+        { share = 0.2, rate = '3r' }]\n";
+    let plan = Sheet::read(PLAN).unwrap().layered("default", &[]).unwrap();
+    let continuity = |seed| {
+        let how = Making { seed, ..Making::default() };
+        metrics(&plan, &run(&plan, &how, &Watch::default()).unwrap())["continuity"]
+    };
+    let all: Vec<f64> = (1..=3).map(continuity).collect();
+    assert!(all.iter().sum::<f64>() >= 3.0 * 0.72, "continuity {all:?}");
 }
