@@ -6,9 +6,8 @@ mod common;
 use std::time::Duration;
 
 use common::swarm::Swarm;
-use common::{ms, net};
+use common::{continuity, ms, net};
 use eddy_core::config::Config;
-use eddy_sim::lab::{Making, Sheet, Watch, metrics::metrics, run};
 use eddy_sim::live::Live;
 use eddy_sim::{Net, NodeIx, Sharing};
 
@@ -51,9 +50,7 @@ fn continuity_of_thirty(preset: &str, block: &str, seed: u64) -> f64 {
     const PLAN: &str = "id = 'thirty'\ntitle = ''\nspan = '120s'\nmeasure_from = '20s'\n\
         [[viewers]]\nname = 'live'\ncount = 30\n";
     let changes = [format!("channel.block={block}")];
-    let plan = Sheet::read(PLAN).unwrap().layered(preset, &changes).unwrap();
-    let how = Making { seed, ..Making::default() };
-    metrics(&plan, &run(&plan, &how, &Watch::default()).unwrap())["continuity"]
+    continuity(PLAN, preset, &changes, seed)
 }
 
 #[test]

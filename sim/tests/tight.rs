@@ -1,11 +1,12 @@
 //! Little upload to spare: what is pulled must not take the place of what is
 //! pushed, nor a burst be taken for more than fits.
-#![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
+
+mod common;
 
 use std::time::Duration;
 
+use common::continuity;
 use eddy_core::config::Config;
-use eddy_sim::lab::{Making, Sheet, Watch, metrics::metrics, run};
 use eddy_sim::live::{Live, quantile};
 
 const RATE: u64 = 62_500;
@@ -66,11 +67,6 @@ fn half_of_the_viewers_may_have_half_a_stream() {
         [[viewers]]\nname = 'live'\ncount = 60\narrive.over = '60s'\n\
         upload = [{ share = 0.5, rate = '0.5r' }, { share = 0.3, rate = '1r' }, \
         { share = 0.2, rate = '3r' }]\n";
-    let plan = Sheet::read(PLAN).unwrap().layered("default", &[]).unwrap();
-    let continuity = |seed| {
-        let how = Making { seed, ..Making::default() };
-        metrics(&plan, &run(&plan, &how, &Watch::default()).unwrap())["continuity"]
-    };
-    let all: Vec<f64> = (1..=3).map(continuity).collect();
+    let all: Vec<f64> = (1..=3).map(|seed| continuity(PLAN, "default", &[], seed)).collect();
     assert!(all.iter().sum::<f64>() >= 3.0 * 0.72, "continuity {all:?}");
 }

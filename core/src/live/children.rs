@@ -182,10 +182,11 @@ impl Children {
         self.settled = self.settled.saturating_add(1);
         let mut shed = 0;
         if self.behind >= PERSISTENT && self.settled >= CUT_AFTER {
-            let len = self.len();
-            shed = (len / 8).max(1).min(len.saturating_sub(self.subs.len()));
-            self.cut_to((len - shed).max(self.subs.len()));
-        } else if self.behind < PERSISTENT && self.wanted && !busy {
+            let (len, floor) = (self.len(), self.subs.len());
+            shed = (len / 8).max(1).min(len.saturating_sub(floor));
+            self.lower_to((len - shed).max(floor));
+            self.settled = 0;
+        } else if self.wanted && !busy {
             self.grow();
         }
         self.wanted = false;
@@ -204,10 +205,9 @@ impl Children {
         }
     }
 
-    fn cut_to(&mut self, served: usize) {
+    fn lower_to(&mut self, served: usize) {
         self.budget = self.budget.min(served);
         self.seasoned = true;
-        self.settled = 0;
     }
 
     /// Ends the subscription that came last of the sub-stream with the most
@@ -226,10 +226,9 @@ impl Children {
         self.remove(node, sub).then_some(sub)
     }
 
-    /// Takes on no more than is served now.
+    /// Takes on no more than is served now, or one: a budget of none is never tried.
     pub(crate) fn hold(&mut self) {
-        self.budget = self.budget.min(self.len()).max(1);
-        self.seasoned = true;
+        self.lower_to(self.len().max(1));
     }
 }
 
@@ -359,7 +358,7 @@ mod tests {
         assert_eq!(c.admit(SubStream(3), child(9)), Err(Reason::Full));
         (0..8).for_each(|n| c.remove_all(NodeId([n; 16])));
         c.hold();
-        assert_eq!((c.len(), c.budget()), (0, 1), "a budget of none would never be tried");
+        assert_eq!((c.len(), c.budget()), (0, 1), "it can be tried again");
     }
 
     #[test]

@@ -13,7 +13,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use eddy_core::{Action, DialId, Event, Head, LinkId, Machine, Output, Time};
+use eddy_sim::lab::{self, Making, Sheet, Watch, metrics::metrics};
 use eddy_sim::{Net, Rtt, START, World};
+
+/// The share of a scenario's blocks that are on time.
+pub(crate) fn continuity(scenario: &str, preset: &str, changes: &[String], seed: u64) -> f64 {
+    let plan = Sheet::read(scenario).unwrap().layered(preset, changes).unwrap();
+    let how = Making { seed, ..Making::default() };
+    metrics(&plan, &lab::run(&plan, &how, &Watch::default()).unwrap())["continuity"]
+}
 
 /// A machine whose whole behaviour is one closure.
 pub(crate) struct Actor<F> {
