@@ -14,7 +14,7 @@ use eddy_core::stream::channel::Channel;
 use eddy_core::stream::sign::Verifier;
 use eddy_core::wire::message::Member;
 use eddy_core::{Command, Delivery, Host, Join, Machine, Notice, Position, Ticket, Time};
-use eddy_runtime_mio::{Clock, Handle, Sockets};
+use eddy_runtime_mio::{Clock, Handle, HugePages, Sockets};
 
 use crate::cpu::{helpers_cpu, thread_cpu};
 
@@ -149,6 +149,7 @@ impl Running {
         let sockets = Sockets::bind((Ipv4Addr::LOCALHOST, 0).into())?;
         let (clock, addr) = (Clock::start(), sockets.local_addr());
         let node = make(clock.now(), addr).map_err(io::Error::other)?;
+        let node = node.with_memory(Box::new(HugePages::new()));
         let (sender, answers) = queue();
         let (handle, thread) = runtime.spawn(sockets, clock, node, Player(sender))?;
         Ok(Self { handle, addr, answers, thread })

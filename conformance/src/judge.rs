@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use eddy_core::{
     Action, Delivery, DialId, DiskAnswer, DiskRequest, Event, Host, LinkId, Machine, Notice,
     Output, Ticket, Time,
@@ -13,7 +14,6 @@ use eddy_core::{
 
 use crate::board::{Board, Shared};
 use crate::check::{Check, brief};
-use crate::script::tail;
 use crate::tape::Tape;
 
 /// How far the machine's first `now` may be from the wall clock.
@@ -42,15 +42,8 @@ pub(crate) struct Rules {
 pub struct Subject {
     machine: Box<dyn Machine + Send>,
     record: Arc<Record>,
-    /// The slot that the driver was lent last, and how it was then.
-    lent: Option<Lent>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Lent {
-    link: LinkId,
-    len: usize,
-    capacity: usize,
+    /// The slot that the driver was lent last, and what was in it then.
+    lent: Option<(LinkId, Vec<u8>)>,
 }
 
 /// The host that a driver is given.
@@ -469,23 +462,25 @@ impl Books {
 }
 
 impl Subject {
-    /// Judges what the driver did with the slot that it was lent. What it
-    /// appended, as if it had been received.
+    /// Judges what the driver did with the slot that it was lent. What it read
+    /// to there, as if it had been received.
     fn judge_slot(&mut self, event: &Event) -> Option<Event> {
-        let filled = match event {
-            Event::Filled { link, bytes } => Some((*link, *bytes)),
-            _ => None,
+        let (lent_to, before) = self.lent.take().unzip();
+        let (link, told) = match (event, lent_to) {
+            (Event::Filled { link, bytes }, _) => (*link, *bytes),
+            (_, Some(link)) => (link, 0),
+            _ => return None,
         };
-        let (link, bytes) = filled.or(self.lent.map(|lent| (lent.link, 0)))?;
-        let slot = self.machine.slot(link);
-        let is = slot.as_ref().map(|s| Lent { link, len: s.len(), capacity: s.capacity() });
-        let told = self.lent.take().map(|lent| Lent { len: lent.len + bytes, ..lent });
-        if is != told {
-            let what = format!("{} makes it {told:?}, but it is {is:?}", brief(event));
+        let before = before.filter(|_| lent_to == Some(link)).unwrap_or_default();
+        let slot = self.machine.slot(link).unwrap_or_default();
+        let (bytes, rest) = slot.split_at(told.min(slot.len()));
+        if before.get(told..) != Some(rest) {
+            let (room, event) = (before.len(), brief(event));
+            let what = format!("{event}, where it may read {room} bytes, and what is behind stays");
             self.record.blame(Check::Slot, what);
         }
-        let bytes = tail(slot.map_or(&[], |slot| slot), bytes);
-        filled.map(|_| Event::Received { link, bytes })
+        let bytes = Bytes::copy_from_slice(bytes);
+        matches!(event, Event::Filled { .. }).then_some(Event::Received { link, bytes })
     }
 }
 
@@ -503,10 +498,9 @@ impl Machine for Subject {
         output
     }
 
-    fn slot(&mut self, link: LinkId) -> Option<&mut Vec<u8>> {
+    fn slot(&mut self, link: LinkId) -> Option<&mut [u8]> {
         let slot = self.machine.slot(link);
-        let lent = |s: &&mut Vec<u8>| Lent { link, len: s.len(), capacity: s.capacity() };
-        self.lent = slot.as_ref().map(lent);
+        self.lent = slot.as_ref().map(|slot| (link, slot.to_vec()));
         slot
     }
 }

@@ -116,17 +116,17 @@ impl Out {
 
     /// Lends memory for so many bytes.
     pub(crate) fn lend(&mut self, link: LinkId, bytes: usize) {
-        self.lent.insert(link, Vec::with_capacity(bytes));
+        self.lent.insert(link, vec![0; bytes]);
     }
 
-    /// What was appended to the memory lent, as if it had been received.
+    /// What was read to the memory lent, as if it had been received.
     fn filled(&mut self, link: LinkId, bytes: usize) -> Event {
-        let slot = self.lent.remove(&link).unwrap_or_default();
-        let bytes = tail(&slot, bytes);
-        if slot.len() < slot.capacity() {
-            self.lent.insert(link, slot);
+        let mut slot = self.lent.remove(&link).unwrap_or_default();
+        let rest = slot.split_off(bytes.min(slot.len()));
+        if !rest.is_empty() {
+            self.lent.insert(link, rest);
         }
-        Event::Received { link, bytes }
+        Event::Received { link, bytes: slot.into() }
     }
 
     /// Keeps the driver's thread busy, as a long computation would. In virtual
@@ -170,14 +170,9 @@ impl<F: FnMut(Time, &Event, &mut Out)> Machine for Script<F> {
         self.out.actions.pop_front().map_or(Output::Wait(self.out.wake), Output::Act)
     }
 
-    fn slot(&mut self, link: LinkId) -> Option<&mut Vec<u8>> {
-        self.out.lent.get_mut(&link)
+    fn slot(&mut self, link: LinkId) -> Option<&mut [u8]> {
+        self.out.lent.get_mut(&link).map(Vec::as_mut_slice)
     }
-}
-
-/// The last bytes of a slot: what was just appended.
-pub(crate) fn tail(slot: &[u8], bytes: usize) -> Bytes {
-    Bytes::copy_from_slice(&slot[slot.len().saturating_sub(bytes)..])
 }
 
 pub(crate) fn send(link: LinkId, body: impl Into<Bytes>) -> Action {

@@ -32,11 +32,11 @@ pub trait Machine {
     fn poll(&mut self) -> Output;
 
     /// Where the next bytes of a connection will be kept, if that is known: a
-    /// driver may append them here, as many as there is spare capacity for (one
-    /// at least), and then gives [`Event::Filled`] at once. It saves a copy of
-    /// long blocks. A driver that never asks, and only gives
-    /// [`Event::Received`], loses nothing else.
-    fn slot(&mut self, _link: LinkId) -> Option<&mut Vec<u8>> {
+    /// driver may read to here, from the front, and then gives
+    /// [`Event::Filled`] at once. It saves a copy of long blocks. A driver that
+    /// never asks, and only gives [`Event::Received`], loses nothing else. There
+    /// is room for one byte at least.
+    fn slot(&mut self, _link: LinkId) -> Option<&mut [u8]> {
         None
     }
 }
@@ -93,7 +93,7 @@ pub enum Event {
         /// The bytes; the core copies what it keeps.
         bytes: Bytes,
     },
-    /// Bytes came in on a connection, and were appended to its
+    /// Bytes came in on a connection, and lie at the front of its
     /// [slot](Machine::slot).
     Filled {
         /// The connection.

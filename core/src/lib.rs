@@ -213,6 +213,7 @@ pub mod id;
 mod link;
 mod live;
 mod membership;
+pub mod memory;
 pub mod node;
 mod partnership;
 pub mod rng;

@@ -5,15 +5,12 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use eddy_core::LinkId;
 use eddy_runtime::{Net, ReadBuffer, Sockets, Stream};
 use futures_lite::{AsyncRead, AsyncWrite, StreamExt, future, stream};
-use rustix::buffer::spare_capacity;
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
 use socket2::SockRef;
 
 use crate::rt::{self, TcpStream};
@@ -146,19 +143,6 @@ impl Stream for Tcp {
         self.poll(|stream, _| {
             let remote = SockRef::from(&*stream).peer_addr();
             Poll::Ready(remote.and_then(|r| r.as_socket().ok_or(ErrorKind::Unsupported.into())))
-        })
-    }
-
-    fn append(&mut self, to: &mut Vec<u8>) -> io::Result<usize> {
-        self.poll(|stream, cx| match recv(&*stream, spare_capacity(to), RecvFlags::empty()) {
-            Err(Errno::WOULDBLOCK) => {
-                // Asks to be told, which the runtime does for its own reads only.
-                let mut one = [0];
-                let n = ready!(stream.poll_read(cx, &mut one))?;
-                to.extend_from_slice(&one[..n]);
-                Poll::Ready(Ok(n))
-            }
-            done => Poll::Ready(Ok(done?.0)),
         })
     }
 

@@ -8,8 +8,6 @@ use eddy_core::LinkId;
 use eddy_runtime::{Net, ReadBuffer, Sockets, Stream};
 use mio::net::{TcpListener, TcpStream, UdpSocket};
 use mio::{Interest, Registry, Token};
-use rustix::buffer::spare_capacity;
-use rustix::net::{RecvFlags, recv};
 
 /// Every other token is the id of a link. Ids are never reused, so an event
 /// that comes late finds no link at all.
@@ -78,10 +76,6 @@ impl Stream for Tcp {
             ErrorKind::NotConnected => ErrorKind::WouldBlock.into(),
             _ => e,
         })
-    }
-
-    fn append(&mut self, to: &mut Vec<u8>) -> io::Result<usize> {
-        self.0.try_io(|| Ok(recv(&self.0, spare_capacity(to), RecvFlags::empty())?.0))
     }
 
     fn finish(&mut self) {

@@ -68,20 +68,18 @@ impl<S: Stream> Link<S> {
 
     /// Reads once, to the machine's slot if there is one: `None` if nothing is
     /// there, 0 if it has come to its end, in whatever way.
-    pub(crate) fn read(&mut self, slot: Option<&mut Vec<u8>>, space: &mut [u8]) -> Option<usize> {
+    pub(crate) fn read(&mut self, slot: Option<&mut [u8]>, space: &mut [u8]) -> Option<usize> {
         let space = if self.long { &mut space[..SHORT] } else { space };
-        let (long, most, read) = match slot {
-            Some(slot) => (true, slot.capacity() - slot.len(), self.stream.append(slot)),
-            None => (false, space.len(), self.stream.read(space)),
-        };
-        let n = match read {
+        let long = slot.is_some();
+        let to = slot.unwrap_or(space);
+        let n = match self.stream.read(to) {
             // Nobody wants what is left, and a pause must not hide the loss.
             _ if self.ready.broken && !self.reading => Some(0),
             Err(e) if e.kind() == ErrorKind::WouldBlock && !self.ready.broken => None,
             done => Some(done.unwrap_or(0)),
         };
         // A read that leaves space may have emptied the socket.
-        self.ready.readable = n.is_some_and(|n| n == most || self.ready.drain);
+        self.ready.readable = n.is_some_and(|n| n == to.len() || self.ready.drain);
         self.long = if n.is_some() { long } else { self.long };
         n
     }

@@ -43,13 +43,6 @@ pub trait Stream: Read + Write {
     /// `WouldBlock` if that is still open; any other if it has failed.
     fn connected(&mut self) -> io::Result<SocketAddr>;
 
-    /// Reads to the end of `to`, at most as much as it has spare capacity for.
-    /// Otherwise as [`Read::read`].
-    ///
-    /// # Errors
-    /// Those of [`Read::read`].
-    fn append(&mut self, to: &mut Vec<u8>) -> io::Result<usize>;
-
     /// Says goodbye: nothing will be written any more.
     fn finish(&mut self);
 }

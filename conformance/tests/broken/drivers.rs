@@ -447,7 +447,7 @@ impl Fault for ReadsForItself {
     }
 }
 
-/// Appends all that it has, whether there is room or not.
+/// Tells all that it has, whether there is room or not.
 #[derive(Default)]
 struct Overfills;
 impl Fault for Overfills {
@@ -455,14 +455,15 @@ impl Fault for Overfills {
         if let Event::Received { link, bytes } = &event
             && let Some(slot) = machine.slot(*link)
         {
-            slot.extend_from_slice(bytes);
+            let n = bytes.len().min(slot.len());
+            slot[..n].copy_from_slice(&bytes[..n]);
             event = Event::Filled { link: *link, bytes: bytes.len() };
         }
         machine.handle(now, event);
     }
 }
 
-/// Appends what there is room for, and tells it like everything else.
+/// Reads to where there is room, and tells it like everything else.
 #[derive(Default)]
 struct FillsInSilence;
 impl Fault for FillsInSilence {
@@ -470,8 +471,8 @@ impl Fault for FillsInSilence {
         if let Event::Received { link, bytes } = &event
             && let Some(slot) = machine.slot(*link)
         {
-            let room = slot.capacity() - slot.len();
-            slot.extend_from_slice(&bytes[..room.min(bytes.len())]);
+            let n = bytes.len().min(slot.len());
+            slot[..n].copy_from_slice(&bytes[..n]);
         }
         machine.handle(now, event);
     }

@@ -8,7 +8,6 @@ mod uplink;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::collections::btree_map::{BTreeMap, Entry};
-use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
@@ -17,6 +16,7 @@ use bytes::Bytes;
 use crate::config::Config;
 use crate::event::{Action, Head};
 use crate::id::{LinkId, NodeId, Seq, SubStream};
+use crate::memory::Memory;
 use crate::stats::Stats;
 use crate::stream::block::Block;
 use crate::time::Time;
@@ -108,6 +108,11 @@ pub(crate) struct Links {
 impl Links {
     pub(crate) fn new(max_upload: Option<u64>, now: Time) -> Self {
         Self { bucket: Bucket::new(max_upload, now), ..Self::default() }
+    }
+
+    /// Sets where long blocks are kept that begin from now on.
+    pub(crate) fn set_memory(&mut self, memory: Box<dyn Memory>) {
+        self.arena.set_memory(memory);
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -311,14 +316,14 @@ impl Links {
     }
 
     /// Where the rest of a long block that has begun on a link goes.
-    pub(crate) fn slot(&mut self, id: LinkId) -> Option<&mut Vec<u8>> {
+    pub(crate) fn slot(&mut self, id: LinkId) -> Option<&mut [u8]> {
         self.links.get_mut(&id)?.framer.slot()
     }
 
-    /// The block on a link, if its slot is full.
-    pub(crate) fn filled(&mut self, now: Time, id: LinkId) -> Option<Block> {
+    /// So many bytes came to the slot of a link: the block, if it is whole.
+    pub(crate) fn filled(&mut self, now: Time, id: LinkId, bytes: usize) -> Option<Block> {
         let link = self.links.get_mut(&id)?;
-        let block = link.framer.filled()?;
+        let block = link.framer.filled(bytes)?;
         link.partial = None;
         link.heard = now;
         Some(block)

@@ -3,6 +3,8 @@
 
 use core::time::Duration;
 
+use bytes::Bytes;
+
 use crate::event::{Action, Fault, Notice};
 use crate::id::{LinkId, NodeId, Seq};
 use crate::link::Role;
@@ -11,12 +13,45 @@ use crate::node::{Node, Stream, Timer};
 use crate::stream::block::Block;
 use crate::stream::buffer::Inserted;
 use crate::time::{Time, micros, signed_micros};
+use crate::wire::frame::Incoming;
 
 /// Blocks from further in the future than this are not looked at, if nobody asked for
 /// them.
 const FUTURE: Duration = Duration::from_secs(5);
 
 impl Node {
+    pub(super) fn on_received(&mut self, link: LinkId, bytes: &Bytes) {
+        if self.leaving.is_some() {
+            return;
+        }
+        self.stats.bytes_received += bytes.len() as u64;
+        if let Some(block) = self.links.receive_whole(self.now, link, bytes) {
+            return self.on_block(link, block);
+        }
+        let mut input = &bytes[..];
+        // Whatever a message does to its link, the loop looks it up again.
+        while let Some(incoming) = self.links.receive(self.now, link, &mut input) {
+            match incoming {
+                Ok(Incoming::Message(message)) => self.on_message(link, message),
+                Ok(Incoming::Block(block)) => self.on_block(link, block),
+                Ok(Incoming::Unknown(_)) => {}
+                Err(error) => return self.on_frame_error(link, error),
+            }
+        }
+    }
+
+    pub(super) fn on_filled(&mut self, link: LinkId, bytes: usize) {
+        // Even now, for a slot that is full must not be lent again.
+        let filled = self.links.filled(self.now, link, bytes);
+        if self.leaving.is_some() {
+            return;
+        }
+        self.stats.bytes_received = self.stats.bytes_received.saturating_add(bytes as u64);
+        if let Some(block) = filled {
+            self.on_block(link, block);
+        }
+    }
+
     /// A peer broke the protocol: it loses the link, and us with it.
     pub(super) fn fault(&mut self, link: LinkId, fault: Fault) {
         let Some(l) = self.links.get(link) else { return };

@@ -32,8 +32,6 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use bytes::Bytes;
-
 use crate::config::{Config, ConfigError, LiveStrategy};
 use crate::dht::{Dht, OpId};
 use crate::event::{
@@ -51,6 +49,7 @@ use crate::live::repair::Repair;
 use crate::live::tree::Tree;
 use crate::membership::Membership;
 use crate::membership::rendezvous::Rendezvous;
+use crate::memory::Memory;
 use crate::partnership::Partnership;
 use crate::rng::Rng;
 use crate::stats::Stats;
@@ -62,7 +61,6 @@ use crate::time::Time;
 use crate::timer::TimerQueue;
 use crate::timeshift::Errand;
 use crate::timeshift::serve::Serving;
-use crate::wire::frame::Incoming;
 use crate::wire::message::{Message, Token};
 
 use keep::{Keeper, Tally, Use};
@@ -325,6 +323,14 @@ impl Node {
         Ok(node)
     }
 
+    /// The same node, which keeps long blocks that come in from now on in this
+    /// memory, and lends it to a driver that reads to [slots](Machine::slot).
+    #[must_use]
+    pub fn with_memory(mut self, memory: Box<dyn Memory>) -> Self {
+        self.links.set_memory(memory);
+        self
+    }
+
     /// The node's id.
     pub fn id(&self) -> NodeId {
         self.id
@@ -444,38 +450,6 @@ impl Node {
                 self.end(ticket, Err(Refusal::NotPossible));
             }
             Command::Leave => self.on_leave(ticket),
-        }
-    }
-
-    fn on_received(&mut self, link: LinkId, bytes: &Bytes) {
-        if self.leaving.is_some() {
-            return;
-        }
-        self.stats.bytes_received += bytes.len() as u64;
-        if let Some(block) = self.links.receive_whole(self.now, link, bytes) {
-            return self.on_block(link, block);
-        }
-        let mut input = &bytes[..];
-        // Whatever a message does to its link, the loop looks it up again.
-        while let Some(incoming) = self.links.receive(self.now, link, &mut input) {
-            match incoming {
-                Ok(Incoming::Message(message)) => self.on_message(link, message),
-                Ok(Incoming::Block(block)) => self.on_block(link, block),
-                Ok(Incoming::Unknown(_)) => {}
-                Err(error) => return self.on_frame_error(link, error),
-            }
-        }
-    }
-
-    fn on_filled(&mut self, link: LinkId, bytes: usize) {
-        // Even now, for a slot that is full must not be lent again.
-        let filled = self.links.filled(self.now, link);
-        if self.leaving.is_some() {
-            return;
-        }
-        self.stats.bytes_received = self.stats.bytes_received.saturating_add(bytes as u64);
-        if let Some(block) = filled {
-            self.on_block(link, block);
         }
     }
 
@@ -605,7 +579,7 @@ impl Machine for Node {
         Output::Wait(self.timers.first())
     }
 
-    fn slot(&mut self, link: LinkId) -> Option<&mut Vec<u8>> {
+    fn slot(&mut self, link: LinkId) -> Option<&mut [u8]> {
         self.links.slot(link)
     }
 }

@@ -4,13 +4,16 @@
 //! follows it. A control frame that lies whole in the input is parsed where it
 //! lies; a block is copied once, from the driver's read buffer to the
 //! [`Arena`], and is relayed from there. Of a long block only the beginning is
-//! copied, where the driver reads the rest to its [slot](Framer::slot).
+//! copied if the program brings [memory](Memory) for it: the driver reads the
+//! rest to its [slot](Framer::slot).
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::memory::{Memory, Room};
 use crate::stream::block::{BLOCK_HEADER, Block};
 use crate::wire::kind;
 use crate::wire::message::Message;
@@ -130,21 +133,24 @@ impl Framer {
         (fits && allowed).then(|| Block::from_frame(input.clone())).flatten()
     }
 
-    /// Where the rest of a long block that has begun goes: after what is there.
-    /// There is spare capacity for just that. [`filled`](Self::filled) is next.
-    pub fn slot(&mut self) -> Option<&mut Vec<u8>> {
-        let length = 4 + self.parts().0 as usize;
+    /// Where the rest of a long block that has begun goes, if it has memory that
+    /// the program brought. [`filled`](Self::filled) is next.
+    pub fn slot(&mut self) -> Option<&mut [u8]> {
         match &mut self.slot {
-            // An allocator may give more than was asked for, and that must not be used.
-            Some(Slot::Own(frame)) if frame.capacity() == length => Some(frame),
+            Some(Slot::Brought(frame)) => Some(frame.rest()),
             _ => None,
         }
     }
 
-    /// The block, if its slot is full.
-    pub fn filled(&mut self) -> Option<Block> {
-        let length = 4 + self.parts().0 as usize;
-        let whole = |slot: &mut Slot| matches!(slot, Slot::Own(frame) if frame.len() >= length);
+    /// So many bytes came to the [slot](Self::slot): the block, if it is whole.
+    pub fn filled(&mut self, bytes: usize) -> Option<Block> {
+        let whole = |slot: &mut Slot| match slot {
+            Slot::Brought(frame) => {
+                frame.have += bytes.min(frame.rest().len());
+                frame.rest().is_empty()
+            }
+            Slot::Shared(_) => false,
+        };
         let slot = self.slot.take_if(whole)?;
         self.have = 0;
         Block::from_frame(slot.freeze())
@@ -209,10 +215,7 @@ impl Framer {
         if frame < BLOCK_HEADER {
             return Err(ParseError::Length.into());
         }
-        let mut slot = match frame < LONG {
-            true => Slot::Shared(arena.slot(frame)),
-            false => Slot::Own(Vec::with_capacity(frame)),
-        };
+        let mut slot = arena.slot(frame);
         slot.extend(&self.header);
         self.slot = Some(slot);
         Ok(())
@@ -262,37 +265,66 @@ fn take<'a>(input: &mut &'a [u8], n: usize) -> &'a [u8] {
 /// Where the frame of a block is gathered, and kept.
 #[derive(Debug)]
 enum Slot {
-    /// In a part of an [`Arena`]'s chunk.
+    /// On the heap, which a driver cannot read to, for it is not initialised.
     Shared(BytesMut),
-    /// In memory of its own, which the driver may read into.
-    Own(Vec<u8>),
+    /// In memory that the program brought.
+    Brought(Brought),
 }
 
 impl Slot {
     fn len(&self) -> usize {
         match self {
             Self::Shared(frame) => frame.len(),
-            Self::Own(frame) => frame.len(),
+            Self::Brought(frame) => frame.have,
         }
     }
 
     fn extend(&mut self, bytes: &[u8]) {
         match self {
             Self::Shared(frame) => frame.extend_from_slice(bytes),
-            Self::Own(frame) => frame.extend_from_slice(bytes),
+            Self::Brought(frame) => {
+                frame.rest()[..bytes.len()].copy_from_slice(bytes);
+                frame.have += bytes.len();
+            }
         }
     }
 
     fn freeze(self) -> Bytes {
         match self {
             Self::Shared(frame) => frame.freeze(),
-            Self::Own(frame) => frame.into(),
+            Self::Brought(frame) => Bytes::from_owner(frame),
         }
     }
 }
 
-/// Where the frames of short blocks of all connections of a node are kept: in
-/// chunks of 64 KiB, cut into slots of one frame each.
+/// A frame in memory that the program brought, and how much of it is here.
+struct Brought {
+    room: Box<dyn Room>,
+    length: usize,
+    have: usize,
+}
+
+impl Brought {
+    fn rest(&mut self) -> &mut [u8] {
+        &mut (*self.room).as_mut()[self.have..self.length]
+    }
+}
+
+impl AsRef<[u8]> for Brought {
+    fn as_ref(&self) -> &[u8] {
+        &(*self.room).as_ref()[..self.have]
+    }
+}
+
+impl fmt::Debug for Brought {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} bytes", self.have, self.length)
+    }
+}
+
+/// Where the frames of blocks of all connections of a node are kept: short ones
+/// in chunks of 64 KiB, cut into slots of one frame each, and long ones in
+/// memory that the program brings, if it does, or of their own.
 ///
 /// A chunk costs two allocations (the bytes, and what `bytes` counts owners
 /// with) and has room for two frames or more, so a block costs one at most. A
@@ -302,6 +334,7 @@ impl Slot {
 pub struct Arena {
     /// What is left of the newest chunk.
     chunk: BytesMut,
+    memory: Option<Box<dyn Memory>>,
 }
 
 impl Arena {
@@ -310,13 +343,25 @@ impl Arena {
         Self::default()
     }
 
+    /// Sets where long blocks are kept that begin from now on.
+    pub fn set_memory(&mut self, memory: Box<dyn Memory>) {
+        self.memory = Some(memory);
+    }
+
     /// An empty slot with room for exactly `length` bytes.
-    fn slot(&mut self, length: usize) -> BytesMut {
+    fn slot(&mut self, length: usize) -> Slot {
+        if length >= LONG {
+            let room = self.memory.as_mut().and_then(|memory| memory.take(length));
+            return match room.filter(|room| (**room).as_ref().len() >= length) {
+                Some(room) => Slot::Brought(Brought { room, length, have: 0 }),
+                None => Slot::Shared(BytesMut::with_capacity(length)),
+            };
+        }
         if self.chunk.capacity() < length && !self.chunk.try_reclaim(length) {
             self.chunk = BytesMut::with_capacity(CHUNK);
         }
         let rest = self.chunk.split_off(length);
-        core::mem::replace(&mut self.chunk, rest)
+        Slot::Shared(core::mem::replace(&mut self.chunk, rest))
     }
 }
 
@@ -350,23 +395,37 @@ mod tests {
         framer.next(&mut bytes, &mut Arena::new())
     }
 
+    /// Memory for some blocks, too little for others, and by turns none at all.
+    #[derive(Debug)]
+    struct ByTurns(bool);
+
+    impl Memory for ByTurns {
+        fn take(&mut self, length: usize) -> Option<Box<dyn Room>> {
+            self.0 ^= true;
+            self.0.then(|| Box::new(vec![9u8; length + 1 - length % 3]) as _)
+        }
+    }
+
     /// Receives bytes as a driver does that reads to slots.
     fn read(mut bytes: &[u8], cuts: &[u16]) -> Vec<Result<Incoming, FrameError>> {
         let (mut framer, mut arena) = (framer(), Arena::new());
+        arena.set_memory(Box::new(ByTurns(false)));
         let mut cuts = cuts.iter().map(|&n| usize::from(n).max(1)).cycle();
         let mut received = Vec::new();
         while !bytes.is_empty() {
             let cut = cuts.next().unwrap_or(bytes.len());
-            let Some(slot) = framer.slot() else {
+            // A driver may have its reasons not to.
+            let Some(slot) = framer.slot().filter(|_| cut % 4 > 0) else {
                 let mut piece = take(&mut bytes, cut.min(1_000));
                 while let Some(next) = framer.next(&mut piece, &mut arena).transpose() {
                     received.push(next);
                 }
                 continue;
             };
-            let room = slot.capacity() - slot.len();
-            slot.extend_from_slice(take(&mut bytes, cut.min(room)));
-            received.extend(framer.filled().map(|block| Ok(Incoming::Block(block))));
+            let piece = take(&mut bytes, cut.min(slot.len()));
+            slot[..piece.len()].copy_from_slice(piece);
+            let filled = framer.filled(piece.len());
+            received.extend(filled.map(|block| Ok(Incoming::Block(block))));
         }
         received
     }

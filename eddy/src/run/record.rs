@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use eddy_core::Host;
+use eddy_runtime_mio::HugePages;
 use eddy_sim::record::{End, Header, Recorder, end_mark};
 use tracing::{info, warn};
 
@@ -39,7 +40,7 @@ pub(super) fn start<H: Host + Send + 'static>(
     host: H,
     tell: impl Fn(Told) + Send + 'static,
 ) -> Result<(Running<H>, Option<Recording>), RunError> {
-    let node = header.machine()?;
+    let node = header.machine()?.with_memory(Box::new(HugePages::new()));
     let Some(path) = record else {
         return Ok((Running::start(ground, node, host, tell)?, None));
     };

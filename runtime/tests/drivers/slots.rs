@@ -16,6 +16,8 @@ use crate::driver::{Clock, Driver, Sockets, run};
 struct Lender {
     units: Vec<Vec<u8>>,
     unit: Vec<u8>,
+    /// Bytes of it that are here.
+    have: usize,
     /// Bytes that were received, unit by unit.
     copied: Vec<usize>,
     actions: VecDeque<Action>,
@@ -28,18 +30,23 @@ impl Machine for Lender {
         let link = match event {
             Event::Received { link, bytes } => {
                 if self.unit.is_empty() {
-                    self.unit = Vec::with_capacity(UNIT);
+                    self.unit = vec![0; UNIT];
                     self.copied.push(0);
                 }
-                self.unit.extend_from_slice(&bytes);
+                self.unit[self.have..][..bytes.len()].copy_from_slice(&bytes);
+                self.have += bytes.len();
                 *self.copied.last_mut().unwrap() += bytes.len();
                 link
             }
-            Event::Filled { link, .. } => link,
+            Event::Filled { link, bytes } => {
+                self.have += bytes;
+                link
+            }
             _ => return,
         };
-        if self.unit.len() == UNIT {
+        if self.have == UNIT {
             self.units.push(std::mem::take(&mut self.unit));
+            self.have = 0;
             self.actions.push_back(send(link, Bytes::from_static(b"!")));
         }
     }
@@ -48,8 +55,8 @@ impl Machine for Lender {
         self.actions.pop_front().map_or(Output::Wait(None), Output::Act)
     }
 
-    fn slot(&mut self, _: LinkId) -> Option<&mut Vec<u8>> {
-        (!self.unit.is_empty()).then_some(&mut self.unit)
+    fn slot(&mut self, _: LinkId) -> Option<&mut [u8]> {
+        (!self.unit.is_empty()).then(|| &mut self.unit[self.have..])
     }
 }
 

@@ -9,6 +9,7 @@ use eddy_core::bootstrap::Bootstrap;
 use eddy_core::cache::CacheConfig;
 use eddy_core::config::Config;
 use eddy_core::dht::DhtConfig;
+use eddy_core::memory::{Memory, Room};
 use eddy_core::node::Node;
 use eddy_core::rng::node_seed;
 use eddy_core::stream::block::Block;
@@ -112,13 +113,24 @@ pub fn provider(seed: u64, config: &Config, above: Option<Seq>, now: Time) -> No
         .expect("a valid configuration")
 }
 
-/// A viewer that has not joined.
+/// A viewer that has not joined. It lends memory to a driver that asks.
 ///
 /// # Panics
 /// If the configuration is invalid.
 pub fn viewer(seed: u64, config: &Config, host: u8, now: Time) -> Node {
     Node::viewer(at_host(config, host), node_seed(seed, &addr(host)), now)
         .expect("a valid configuration")
+        .with_memory(Box::new(Heap))
+}
+
+/// Memory like any other.
+#[derive(Debug)]
+struct Heap;
+
+impl Memory for Heap {
+    fn take(&mut self, length: usize) -> Option<Box<dyn Room>> {
+        Some(Box::new(vec![0; length]))
+    }
 }
 
 /// A provider in somebody's hand.

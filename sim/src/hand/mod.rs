@@ -217,12 +217,12 @@ impl<M: Machine> Hand<M> {
     pub fn read(&mut self, link: LinkId, mut bytes: &[u8], piece: usize) {
         while !bytes.is_empty() {
             let slot = self.machine.slot(link);
-            let room = slot.as_ref().map_or(piece, |slot| slot.capacity() - slot.len());
+            let room = slot.as_ref().map_or(piece, |slot| slot.len());
             let (some, rest) = bytes.split_at(room.max(1).min(bytes.len()));
             bytes = rest;
             match slot {
                 Some(slot) => {
-                    slot.extend_from_slice(some);
+                    slot[..some.len()].copy_from_slice(some);
                     self.handle(Event::Filled { link, bytes: some.len() });
                 }
                 None => self.receive(link, some.to_vec()),

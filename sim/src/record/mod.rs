@@ -59,8 +59,9 @@ use std::fmt;
 
 use eddy_core::bootstrap::Bootstrap;
 use eddy_core::config::{Config, ConfigError};
+use eddy_core::memory::Memory;
 use eddy_core::node::Node;
-use eddy_core::{Event, Machine, Output, Time};
+use eddy_core::{Event, LinkId, Machine, Output, Time};
 
 use codec::{Coded, Malformed, Source};
 
@@ -96,7 +97,12 @@ pub enum NodeKind {
 }
 
 /// A node of one of the kinds that can be recorded.
-pub struct AnyNode(Box<dyn Machine + Send>);
+pub enum AnyNode {
+    /// [`NodeKind::Viewer`]
+    Viewer(Box<Node>),
+    /// [`NodeKind::Bootstrap`]
+    Bootstrap(Box<Bootstrap>),
+}
 
 /// How a recording ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,20 +126,47 @@ impl Header {
     /// [`ConfigError`] names the first parameter that is out of range.
     pub fn machine(&self) -> Result<AnyNode, ConfigError> {
         let (config, seed) = (self.config.clone(), self.seed);
-        Ok(AnyNode(match self.node {
-            NodeKind::Viewer => Box::new(Node::viewer(config, seed, self.start)?),
-            NodeKind::Bootstrap => Box::new(Bootstrap::new(config, seed, self.start)?),
-        }))
+        Ok(match self.node {
+            NodeKind::Viewer => AnyNode::Viewer(Box::new(Node::viewer(config, seed, self.start)?)),
+            NodeKind::Bootstrap => {
+                AnyNode::Bootstrap(Box::new(Bootstrap::new(config, seed, self.start)?))
+            }
+        })
+    }
+}
+
+impl AnyNode {
+    /// The same node, with [memory for long blocks](Node::with_memory) if it takes
+    /// any.
+    #[must_use]
+    pub fn with_memory(self, memory: Box<dyn Memory>) -> Self {
+        match self {
+            Self::Viewer(node) => Self::Viewer(Box::new(node.with_memory(memory))),
+            server @ Self::Bootstrap(_) => server,
+        }
     }
 }
 
 impl Machine for AnyNode {
     fn handle(&mut self, now: Time, event: Event) {
-        self.0.handle(now, event);
+        match self {
+            Self::Viewer(node) => node.handle(now, event),
+            Self::Bootstrap(server) => server.handle(now, event),
+        }
     }
 
     fn poll(&mut self) -> Output {
-        self.0.poll()
+        match self {
+            Self::Viewer(node) => node.poll(),
+            Self::Bootstrap(server) => server.poll(),
+        }
+    }
+
+    fn slot(&mut self, link: LinkId) -> Option<&mut [u8]> {
+        match self {
+            Self::Viewer(node) => node.slot(link),
+            Self::Bootstrap(server) => server.slot(link),
+        }
     }
 }
 
