@@ -35,7 +35,7 @@ pub enum Check {
 
     /// Bytes of a link were lost, changed or came in another order (C7).
     Bytes,
-    /// More was appended to a machine's slot than had room in it, or other than was told.
+    /// More was told than there is room for in a machine's slot, or it was written to in silence.
     Slot,
     /// More credit came back than was sent (C8).
     Credit,

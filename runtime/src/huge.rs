@@ -23,6 +23,17 @@ const MOST: usize = 1 << 30;
 /// stays with the program, so that it is at its end what it was at its height,
 /// 1 GiB at most; what is more is on the heap. Clones share it, and so the nodes
 /// of one program should.
+///
+/// ```
+/// use eddy_core::config::{Config, ConfigError};
+/// use eddy_core::{Time, node::Node};
+/// use eddy_runtime::HugePages;
+///
+/// # fn viewer(seed: [u8; 32], now: Time) -> Result<Node, ConfigError> {
+/// let node = Node::viewer(Config::default(), seed, now)?;
+/// Ok(node.with_memory(Box::new(HugePages::new())))
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct HugePages(Arc<Mutex<Pieces>>);
 
