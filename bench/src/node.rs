@@ -149,7 +149,7 @@ impl Running {
         let sockets = Sockets::bind((Ipv4Addr::LOCALHOST, 0).into())?;
         let (clock, addr) = (Clock::start(), sockets.local_addr());
         let node = make(clock.now(), addr).map_err(io::Error::other)?;
-        let node = node.with_memory(Box::new(HugePages::new()));
+        let node = node.with_memory(Box::new(HugePages));
         let (sender, answers) = queue();
         let (handle, thread) = runtime.spawn(sockets, clock, node, Player(sender))?;
         Ok(Self { handle, addr, answers, thread })

@@ -466,21 +466,22 @@ impl Subject {
     /// to there, as if it had been received.
     fn judge_slot(&mut self, event: &Event) -> Option<Event> {
         let (lent_to, before) = self.lent.take().unzip();
-        let (link, told) = match (event, lent_to) {
-            (Event::Filled { link, bytes }, _) => (*link, *bytes),
-            (_, Some(link)) => (link, 0),
-            _ => return None,
+        let Event::Filled { link, bytes } = *event else {
+            let now = lent_to.and_then(|link| self.machine.slot(link));
+            if now.is_some_and(|now| Some(&*now) != before.as_deref()) {
+                let what = format!("{}, but the slot was written to", brief(event));
+                self.record.blame(Check::Slot, what);
+            }
+            return None;
         };
-        let before = before.filter(|_| lent_to == Some(link)).unwrap_or_default();
-        let slot = self.machine.slot(link).unwrap_or_default();
-        let (bytes, rest) = slot.split_at(told.min(slot.len()));
-        if before.get(told..) != Some(rest) {
-            let (room, event) = (before.len(), brief(event));
-            let what = format!("{event}, where it may read {room} bytes, and what is behind stays");
+        let room = before.filter(|_| lent_to == Some(link)).map_or(0, |before| before.len());
+        if bytes > room {
+            let what = format!("{} where there is room for {room} bytes", brief(event));
             self.record.blame(Check::Slot, what);
         }
-        let bytes = Bytes::copy_from_slice(bytes);
-        matches!(event, Event::Filled { .. }).then_some(Event::Received { link, bytes })
+        let slot = self.machine.slot(link).unwrap_or_default();
+        let bytes = Bytes::copy_from_slice(&slot[..bytes.min(slot.len())]);
+        Some(Event::Received { link, bytes })
     }
 }
 

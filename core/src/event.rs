@@ -33,7 +33,8 @@ pub trait Machine {
 
     /// Where the next bytes of a connection will be kept, if that is known: a
     /// driver may read to here, from the front, and then gives
-    /// [`Event::Filled`] at once. It saves a copy of long blocks. A driver that
+    /// [`Event::Filled`] at once. It saves a copy of long blocks, of a node that
+    /// was given [memory](crate::node::Node::with_memory) for them. A driver that
     /// never asks, and only gives [`Event::Received`], loses nothing else. There
     /// is room for one byte at least.
     fn slot(&mut self, _link: LinkId) -> Option<&mut [u8]> {

@@ -44,7 +44,8 @@
 //! - *Time* is [`Time`]: microseconds since the Unix epoch. A driver reads the wall clock once, at its start, and follows
 //!   a monotonic clock from there. Start time and seed (32 bytes) go into the constructor.
 //! - *Bytes.* A block is copied once, from the driver's read buffer; children, player and buffer share that copy. The
-//!   rest of a long block can be read straight to where it is kept ([`Machine::slot`]). An [`Action::Send`] is a small
+//!   rest of a long block can be read straight to where it is kept ([`Machine::slot`]), if the program brings
+//!   [`memory`] for it. An [`Action::Send`] is a small
 //!   head and a shared body: write them vectored and nothing is copied again.
 //! - *Backpressure.* The core owns what waits to be sent. It has at most [`Config::send_window`](config::Config::send_window)
 //!   bytes with the driver per link, and one frame more; `Flushed` gives credit back. A driver never waits for one peer.

@@ -10,8 +10,8 @@ use core::fmt;
 
 /// Where long blocks are read to, and kept.
 pub trait Memory: fmt::Debug + Send {
-    /// Memory for a block of `length` bytes, 32 KiB to
-    /// [`Config::max_block`](crate::config::Config::max_block): that long or
+    /// Memory for a block of `length` bytes with its header, from 32 KiB to 77
+    /// more than [`Config::max_block`](crate::config::Config::max_block): that long or
     /// longer, and the same at each look. What is in it is written over. It is
     /// dropped when the block is let go. Where there is none, or too little, the
     /// block is kept on the heap.

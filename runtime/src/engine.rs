@@ -272,7 +272,7 @@ impl<M: Machine, H: Host, N: Net> Engine<M, H, N> {
         for _ in 0..READS {
             // It may be closed or paused by what the machine wanted meanwhile.
             let Some(link) = self.links.get_mut(&id).filter(|link| link.can_read()) else { return };
-            let slot = self.machine.slot(id).filter(|_| link.phase == Phase::Open);
+            let slot = self.machine.slot(id).filter(|s| link.phase == Phase::Open && !s.is_empty());
             match (slot.is_some(), link.read(slot, self.buffer.space())) {
                 (_, Some(0)) => self.end(id),
                 (true, Some(bytes)) => self.input(Event::Filled { link: id, bytes }),

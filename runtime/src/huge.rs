@@ -1,28 +1,27 @@
 //! Memory in huge pages.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::ops::RangeBounds;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use eddy_core::memory::{Memory, Room};
 use memmap2::MmapMut;
 
 /// A huge page of x86-64 and, with pages of 4 KiB, of ARM.
 const PAGE: usize = 2 << 20;
-/// Address space taken at a time. What is not written to costs no memory.
-const REGION: usize = 64 * PAGE;
-/// Address space taken at most.
+/// Address space mapped at a time, if that is enough for one piece.
+const REGION: usize = 32 * PAGE;
+/// Address space mapped at most.
 const MOST: usize = 1 << 30;
 
-/// Memory for a node's long blocks, in pages of 2 MiB where the system gives
-/// such. The processor finds its way in them with far fewer steps, which under
-/// a hypervisor are costly: see docs/PERFORMANCE.md, DP1.
+/// Memory for the long blocks of all nodes of the process, in pages of 2 MiB
+/// where the system gives such. The processor finds its way in them with far
+/// fewer steps, which under a hypervisor are costly: see docs/PERFORMANCE.md,
+/// DP1.
 ///
-/// Memory that a block let go is used for the next of about its length, and
-/// stays with the program, so that it is at its end what it was at its height,
-/// 1 GiB at most; what is more is on the heap. Clones share it, and so the nodes
-/// of one program should.
+/// Memory that a block let go is used for a later one, and stays with the
+/// process. It is 1 GiB at most; what is more is on the heap.
 ///
 /// ```
 /// use eddy_core::config::{Config, ConfigError};
@@ -31,95 +30,99 @@ const MOST: usize = 1 << 30;
 ///
 /// # fn viewer(seed: [u8; 32], now: Time) -> Result<Node, ConfigError> {
 /// let node = Node::viewer(Config::default(), seed, now)?;
-/// Ok(node.with_memory(Box::new(HugePages::new())))
+/// Ok(node.with_memory(Box::new(HugePages)))
 /// # }
 /// ```
-#[derive(Clone, Debug, Default)]
-pub struct HugePages(Arc<Mutex<Pieces>>);
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HugePages;
 
-impl HugePages {
-    /// Nothing yet. Memory is taken as blocks come in.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
+static PIECES: Mutex<Pieces> = Mutex::new(Pieces::new());
 
-    fn pieces(&self) -> MutexGuard<'_, Pieces> {
-        // Nothing in there panics half-way.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn pieces() -> MutexGuard<'static, Pieces> {
+    // Nothing in there panics half-way.
+    PIECES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Memory for HugePages {
     fn take(&mut self, length: usize) -> Option<Box<dyn Room>> {
-        let bytes = self.pieces().take(length)?;
-        Some(Box::new(Piece { bytes, home: self.clone() }))
+        Some(Box::new(Piece(pieces().take(length)?)))
     }
 }
 
 /// Memory for one block. It goes home when it is dropped.
-struct Piece {
-    bytes: &'static mut [u8],
-    home: HugePages,
-}
+struct Piece(&'static mut [u8]);
 
 impl AsRef<[u8]> for Piece {
     fn as_ref(&self) -> &[u8] {
-        self.bytes
+        self.0
     }
 }
 
 impl AsMut<[u8]> for Piece {
     fn as_mut(&mut self) -> &mut [u8] {
-        self.bytes
+        self.0
     }
 }
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        let bytes = mem::take(&mut self.bytes);
-        self.home.pieces().free.entry(bytes.len()).or_default().push(bytes);
+        pieces().give(mem::take(&mut self.0));
     }
 }
 
-#[derive(Default)]
 struct Pieces {
     /// What is free, by length.
     free: BTreeMap<usize, Vec<&'static mut [u8]>>,
-    /// What is left of the newest region, beginning with a page.
+    /// What is left of the newest region.
     region: &'static mut [u8],
-    /// Address space taken so far.
-    taken: usize,
+    /// Address space mapped so far.
+    mapped: usize,
 }
 
 impl Pieces {
-    fn take(&mut self, length: usize) -> Option<&'static mut [u8]> {
-        let size = size(length);
-        if let Some(piece) = self.free.get_mut(&size).and_then(Vec::pop) {
-            return Some(piece);
-        }
-        // Whole pages in which eight or more pieces leave little over.
-        let pages = (8 * size).next_multiple_of(PAGE);
-        if self.region.len() < pages {
-            self.region = self.map(pages.max(REGION))?;
-        }
-        let (pages, rest) = mem::take(&mut self.region).split_at_mut(pages);
-        self.region = rest;
-        let pieces = self.free.entry(size).or_default();
-        pieces.extend(pages.chunks_exact_mut(size));
-        pieces.pop()
+    const fn new() -> Self {
+        Self { free: BTreeMap::new(), region: &mut [], mapped: 0 }
     }
 
-    /// New address space.
+    /// A piece that was given back, if one is not much too long; or a new one;
+    /// or else any that is long enough.
+    fn take(&mut self, length: usize) -> Option<&'static mut [u8]> {
+        let size = size(length);
+        self.free_of(size..=2 * size).or_else(|| self.cut(size)).or_else(|| self.free_of(size..))
+    }
+
+    fn give(&mut self, piece: &'static mut [u8]) {
+        self.free.entry(piece.len()).or_default().push(piece);
+    }
+
+    /// The shortest free piece of these lengths.
+    fn free_of(&mut self, lengths: impl RangeBounds<usize>) -> Option<&'static mut [u8]> {
+        self.free.range_mut(lengths).find_map(|(_, pieces)| pieces.pop())
+    }
+
+    fn cut(&mut self, size: usize) -> Option<&'static mut [u8]> {
+        if self.region.len() < size {
+            let new = self.map(size.next_multiple_of(PAGE).max(REGION))?;
+            let rest = mem::replace(&mut self.region, new);
+            self.give(rest);
+        }
+        let (piece, rest) = mem::take(&mut self.region).split_at_mut(size);
+        self.region = rest;
+        Some(piece)
+    }
+
+    /// New address space. Memory comes page by page, as it is written to.
     fn map(&mut self, length: usize) -> Option<&'static mut [u8]> {
-        if self.taken + length > MOST {
+        // Room to begin with a page.
+        let mapped = length + PAGE;
+        if self.mapped + mapped > MOST {
             return None;
         }
-        let map = MmapMut::map_anon(length + PAGE).ok()?;
+        let map = MmapMut::map_anon(mapped).ok()?;
         // A system that has no huge pages gives small ones, which do as well.
         #[cfg(target_os = "linux")]
         map.advise(memmap2::Advice::HugePage).ok();
-        self.taken += length;
+        self.mapped += mapped;
         // It is never unmapped: a piece of it can be lent for as long as it takes.
         let all = &mut **Box::leak(Box::new(map));
         let before = all.as_ptr().align_offset(PAGE);
@@ -127,16 +130,8 @@ impl Pieces {
     }
 }
 
-impl fmt::Debug for Pieces {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let free = self.free.iter().map(|(size, pieces)| (size, pieces.len()));
-        write!(f, "of {} bytes ", self.taken)?;
-        f.debug_map().entries(free).finish()
-    }
-}
-
 /// The length of the pieces for blocks of this length: eight lengths for each
-/// power of two, so that a ninth of a piece at most is not used.
+/// power of two, so that blocks of about one length can have each other's.
 fn size(length: usize) -> usize {
     length.next_multiple_of(1 << length.max(1).ilog2().saturating_sub(3))
 }
@@ -144,19 +139,20 @@ fn size(length: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::iter;
+
     use quickcheck::quickcheck;
 
-    /// The longest block that a node may be told to take.
-    const LONGEST: usize = 16 << 20;
+    /// The longest block that a node may be told to take, and its header.
+    const LONGEST: usize = (16 << 20) + 77;
 
     quickcheck! {
         fn a_piece_is_its_owners_alone(steps: Vec<(u32, u8)>) -> () {
-            let mut memory = HugePages::new();
             let mut held: Vec<(Box<dyn Room>, u8)> = Vec::new();
             for (n, (length, fill)) in steps.into_iter().enumerate() {
-                let length = length as usize % (1 << 20) + 1;
-                let mut room = memory.take(length).expect("there is more");
-                assert!((length..=length + length / 8).contains(&(*room).as_ref().len()));
+                let length = length as usize % (200 << 10) + 1;
+                let mut room = HugePages.take(length).expect("there is more");
+                assert!(((*room).as_ref().len()) >= length);
                 (*room).as_mut().fill(fill);
                 held.push((room, fill));
                 if n % 3 == 2 {
@@ -172,23 +168,33 @@ mod tests {
 
     #[test]
     fn what_was_let_go_is_taken_again() {
-        let mut memory = HugePages::new();
-        let window = |memory: &mut HugePages| -> Vec<_> {
-            (0..100).map(|_| memory.take(300_000).expect("there is more")).collect()
-        };
-        for _ in 0..100 {
-            drop(window(&mut memory));
+        let mut pieces = Pieces::new();
+        // Blocks of about one length, as those of a stream.
+        for n in 0..10_000 {
+            let window: Vec<_> = (0..30).map(|i| pieces.take(200_000 + (n * i) % 90_000)).collect();
+            window.into_iter().for_each(|piece| pieces.give(piece.expect("there is more")));
         }
-        assert_eq!(memory.pieces().taken, REGION);
+        assert_eq!(pieces.mapped, REGION + PAGE);
+        // Peers that announce any length and go leave enough for the stream.
+        for length in (1..LONGEST).step_by(9_999) {
+            let piece = pieces.take(length).expect("there is more");
+            pieces.give(piece);
+        }
+        assert!(pieces.mapped < MOST / 3, "{}", pieces.mapped);
     }
 
     #[test]
     fn there_is_an_end_to_it_and_then_what_is_let_go() {
-        let mut memory = HugePages::new();
-        let mut all: Vec<_> = std::iter::from_fn(|| memory.take(LONGEST)).collect();
-        assert_eq!(all.len(), MOST / LONGEST);
-        assert!(memory.clone().take(LONGEST).is_none());
-        all.pop();
-        assert!(memory.take(LONGEST).is_some());
+        for length in [300_000, 5 << 20, LONGEST] {
+            let mut pieces = Pieces::new();
+            let mut all: Vec<_> = iter::from_fn(|| pieces.take(length)).collect();
+            assert!(all.len() * length > MOST / 2, "{} of {length}", all.len());
+            assert!(pieces.mapped <= MOST);
+            let shorter = iter::from_fn(|| pieces.take(length / 3)).count();
+            assert!(shorter < 1_000);
+            pieces.give(all.remove(0));
+            // Much too long, but there is no other.
+            assert!(pieces.take(length / 3).is_some() && pieces.take(length).is_none());
+        }
     }
 }

@@ -69,12 +69,14 @@ impl<S: Stream> Link<S> {
     /// Reads once, to the machine's slot if there is one: `None` if nothing is
     /// there, 0 if it has come to its end, in whatever way.
     pub(crate) fn read(&mut self, slot: Option<&mut [u8]>, space: &mut [u8]) -> Option<usize> {
+        if self.ready.broken && !self.reading {
+            // Nobody wants what is left, and a pause must not hide the loss.
+            return Some(0);
+        }
         let space = if self.long { &mut space[..SHORT] } else { space };
         let long = slot.is_some();
         let to = slot.unwrap_or(space);
         let n = match self.stream.read(to) {
-            // Nobody wants what is left, and a pause must not hide the loss.
-            _ if self.ready.broken && !self.reading => Some(0),
             Err(e) if e.kind() == ErrorKind::WouldBlock && !self.ready.broken => None,
             done => Some(done.unwrap_or(0)),
         };

@@ -69,6 +69,7 @@ rejects! {
     a_pause_for_the_machine_only: ReadsForItself in a_paused_link_holds_its_sender_back by Pause;
 
     a_slot_overfilled: Overfills in memory_that_is_lent_is_filled_in_order by Slot;
+    more_told_than_was_read: Exaggerates in memory_that_is_lent_is_filled_in_order by Bytes;
     a_slot_filled_in_silence: FillsInSilence in memory_that_is_lent_is_filled_in_order by Slot;
 
     an_id_used_again: ReusesIds in links_come_and_go_under_fresh_names by LinkId;
@@ -458,6 +459,24 @@ impl Fault for Overfills {
             let n = bytes.len().min(slot.len());
             slot[..n].copy_from_slice(&bytes[..n]);
             event = Event::Filled { link: *link, bytes: bytes.len() };
+        }
+        machine.handle(now, event);
+    }
+}
+
+/// Tells a byte more than it read, if there is room.
+#[derive(Default)]
+struct Exaggerates;
+impl Fault for Exaggerates {
+    fn tell(&mut self, machine: &mut Subject, now: Time, mut event: Event) {
+        if let Event::Received { link, bytes } = &mut event
+            && let Some(slot) = machine.slot(*link)
+        {
+            let room = slot.len();
+            let some = bytes.split_to(bytes.len().min(room.max(2) - 1));
+            slot[..some.len()].copy_from_slice(&some);
+            let told = room.min(some.len() + 1);
+            machine.handle(now, Event::Filled { link: *link, bytes: told });
         }
         machine.handle(now, event);
     }

@@ -323,8 +323,9 @@ impl Node {
         Ok(node)
     }
 
-    /// The same node, which keeps long blocks that come in from now on in this
-    /// memory, and lends it to a driver that reads to [slots](Machine::slot).
+    /// The same node, which keeps long blocks that come in piece by piece from
+    /// now on in this memory, and lends it to a driver that reads to
+    /// [slots](Machine::slot). A block that came in one piece stays there.
     #[must_use]
     pub fn with_memory(mut self, memory: Box<dyn Memory>) -> Self {
         self.links.set_memory(memory);

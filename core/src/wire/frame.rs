@@ -149,7 +149,7 @@ impl Framer {
                 frame.have += bytes.min(frame.rest().len());
                 frame.rest().is_empty()
             }
-            Slot::Shared(_) => false,
+            Slot::Heap(_) => false,
         };
         let slot = self.slot.take_if(whole)?;
         self.have = 0;
@@ -266,7 +266,7 @@ fn take<'a>(input: &mut &'a [u8], n: usize) -> &'a [u8] {
 #[derive(Debug)]
 enum Slot {
     /// On the heap, which a driver cannot read to, for it is not initialised.
-    Shared(BytesMut),
+    Heap(BytesMut),
     /// In memory that the program brought.
     Brought(Brought),
 }
@@ -274,14 +274,14 @@ enum Slot {
 impl Slot {
     fn len(&self) -> usize {
         match self {
-            Self::Shared(frame) => frame.len(),
+            Self::Heap(frame) => frame.len(),
             Self::Brought(frame) => frame.have,
         }
     }
 
     fn extend(&mut self, bytes: &[u8]) {
         match self {
-            Self::Shared(frame) => frame.extend_from_slice(bytes),
+            Self::Heap(frame) => frame.extend_from_slice(bytes),
             Self::Brought(frame) => {
                 frame.rest()[..bytes.len()].copy_from_slice(bytes);
                 frame.have += bytes.len();
@@ -291,7 +291,7 @@ impl Slot {
 
     fn freeze(self) -> Bytes {
         match self {
-            Self::Shared(frame) => frame.freeze(),
+            Self::Heap(frame) => frame.freeze(),
             Self::Brought(frame) => Bytes::from_owner(frame),
         }
     }
@@ -354,14 +354,14 @@ impl Arena {
             let room = self.memory.as_mut().and_then(|memory| memory.take(length));
             return match room.filter(|room| (**room).as_ref().len() >= length) {
                 Some(room) => Slot::Brought(Brought { room, length, have: 0 }),
-                None => Slot::Shared(BytesMut::with_capacity(length)),
+                None => Slot::Heap(BytesMut::with_capacity(length)),
             };
         }
         if self.chunk.capacity() < length && !self.chunk.try_reclaim(length) {
             self.chunk = BytesMut::with_capacity(CHUNK);
         }
         let rest = self.chunk.split_off(length);
-        Slot::Shared(core::mem::replace(&mut self.chunk, rest))
+        Slot::Heap(core::mem::replace(&mut self.chunk, rest))
     }
 }
 
@@ -490,6 +490,24 @@ mod tests {
         fn cuts_do_not_matter_to_garbage(bytes: Vec<u8>, cuts: Vec<u8>) -> () {
             check::any_stream(&bytes, &cuts);
         }
+    }
+
+    #[test]
+    fn the_rest_of_a_long_block_has_a_slot() {
+        let (mut framer, mut arena) = (framer(), Arena::new());
+        let block = Block::new(Seq(3), &Signature([1; 64]), &[7; 100_000]);
+        let bytes = block.frame();
+        assert_eq!(framer.next(&mut &bytes[..10], &mut arena), Ok(None));
+        assert_eq!(framer.slot(), None, "there is no memory to lend");
+        assert!(framer.next(&mut &bytes[10..], &mut arena).is_ok());
+        // The first try of two has memory.
+        arena.set_memory(Box::new(ByTurns(false)));
+        assert_eq!(framer.next(&mut &bytes[..10], &mut arena), Ok(None));
+        let slot = framer.slot().expect("there is memory");
+        assert_eq!(slot.len(), bytes.len() - 10);
+        slot.copy_from_slice(&bytes[10..]);
+        assert_eq!(framer.filled(usize::MAX), Some(block.clone()));
+        assert!(framer.slot().is_none() && !framer.is_partial());
     }
 
     #[test]

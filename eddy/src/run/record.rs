@@ -40,7 +40,7 @@ pub(super) fn start<H: Host + Send + 'static>(
     host: H,
     tell: impl Fn(Told) + Send + 'static,
 ) -> Result<(Running<H>, Option<Recording>), RunError> {
-    let node = header.machine()?.with_memory(Box::new(HugePages::new()));
+    let node = header.machine()?.with_memory(Box::new(HugePages));
     let Some(path) = record else {
         return Ok((Running::start(ground, node, host, tell)?, None));
     };

@@ -181,7 +181,7 @@ fn long_block<M: Machine>(hand: &mut Hand<M>, c: &mut Choices<'_>) {
     let block = Block::new(near(hand.now, c), &Signature([1; 64]), &payload);
     let bytes = block.frame().slice(..block.frame().len() >> c.below(3));
     hand.read(link, &bytes, 1 + c.below(1 << 10));
-    // What was never appended.
+    // What was never read.
     hand.handle(Event::Filled { link, bytes: c.u32() as usize });
 }
 

@@ -212,22 +212,25 @@ impl<M: Machine> Hand<M> {
         self.handle(Event::Received { link, bytes: bytes.into() });
     }
 
-    /// Bytes come in on a link, and are read to the machine's own memory where it
-    /// lends some, otherwise in pieces of up to `piece` bytes.
-    pub fn read(&mut self, link: LinkId, mut bytes: &[u8], piece: usize) {
+    /// Bytes come in on a link in pieces of up to `piece` bytes, and are read to the
+    /// machine's own memory where it lends some. How many were.
+    pub fn read(&mut self, link: LinkId, mut bytes: &[u8], piece: usize) -> usize {
+        let mut filled = 0;
         while !bytes.is_empty() {
             let slot = self.machine.slot(link);
             let room = slot.as_ref().map_or(piece, |slot| slot.len());
-            let (some, rest) = bytes.split_at(room.max(1).min(bytes.len()));
+            let (some, rest) = bytes.split_at(room.min(piece).max(1).min(bytes.len()));
             bytes = rest;
             match slot {
                 Some(slot) => {
                     slot[..some.len()].copy_from_slice(some);
+                    filled += some.len();
                     self.handle(Event::Filled { link, bytes: some.len() });
                 }
                 None => self.receive(link, some.to_vec()),
             }
         }
+        filled
     }
 
     /// A message comes in on a link.

@@ -62,7 +62,6 @@ pub(super) struct Swarm<'a> {
     server: SocketAddr,
     channel: Channel,
     published: Arc<Published>,
-    memory: HugePages,
     nodes: Vec<Part>,
     listed: bool,
     scratch: Scratch,
@@ -153,7 +152,6 @@ impl<'a> Swarm<'a> {
             server,
             channel,
             published,
-            memory: HugePages::new(),
             nodes: Vec::new(),
             listed: false,
             scratch: Scratch::new(),
@@ -189,7 +187,7 @@ impl<'a> Swarm<'a> {
         let cache = Some(CacheConfig { max_age: Some(KEPT), ..CacheConfig::default() });
         let config = Config { listen: ground.local_addr(), cache, ..self.global.config.clone() };
         let viewer = Node::viewer(config, seed()?, ground.clock.now())?;
-        let viewer = viewer.with_memory(Box::new(self.memory.clone()));
+        let viewer = viewer.with_memory(Box::new(HugePages));
         let kind = if position == Position::Live { "viewer" } else { "past" };
         let name = format!("{kind}-{}", self.viewers().len() + 1);
         let checked = Checked::new(self.published.clone());
