@@ -35,7 +35,7 @@ pub enum Check {
 
     /// Bytes of a link were lost, changed or came in another order (C7).
     Bytes,
-    /// More was told than there is room for in a machine's slot, or it was written to and not told.
+    /// More was told than there is room for in a machine's slot, or it was written to and nothing told.
     Slot,
     /// More credit came back than was sent (C8).
     Credit,

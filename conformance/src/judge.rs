@@ -465,16 +465,12 @@ impl Subject {
     /// Judges what the driver did with the slot that it was lent. What it read
     /// to there, as if it had been received.
     fn judge_slot(&mut self, event: &Event) -> Option<Event> {
-        let (lent_to, before) = self.lent.take().unzip();
         let Event::Filled { link, bytes } = *event else {
-            let now = lent_to.and_then(|link| self.machine.slot(link));
-            if now.is_some_and(|now| Some(&*now) != before.as_deref()) {
-                let what = format!("{}, but the slot was written to", brief(event));
-                self.record.blame(Check::Slot, what);
-            }
+            self.judge_silence(&brief(event));
             return None;
         };
-        let room = before.filter(|_| lent_to == Some(link)).map_or(0, |before| before.len());
+        let lent = self.lent.take().filter(|(to, _)| *to == link);
+        let room = lent.map_or(0, |(_, before)| before.len());
         if bytes > room {
             let what = format!("{} where there is room for {room} bytes", brief(event));
             self.record.blame(Check::Slot, what);
@@ -482,6 +478,16 @@ impl Subject {
         let slot = self.machine.slot(link).unwrap_or_default();
         let bytes = Bytes::copy_from_slice(&slot[..bytes.min(slot.len())]);
         Some(Event::Received { link, bytes })
+    }
+
+    /// Judges a driver that was lent a slot, and does something else.
+    fn judge_silence(&mut self, what: &str) {
+        if let Some((link, before)) = self.lent.take()
+            && self.machine.slot(link).is_some_and(|now| *now != *before)
+        {
+            let what = format!("{what} after the slot of {link:?} was written to");
+            self.record.blame(Check::Slot, what);
+        }
     }
 }
 
@@ -500,6 +506,7 @@ impl Machine for Subject {
     }
 
     fn slot(&mut self, link: LinkId) -> Option<&mut [u8]> {
+        self.judge_silence("a slot is asked for");
         let slot = self.machine.slot(link);
         self.lent = slot.as_ref().map(|slot| (link, slot.to_vec()));
         slot

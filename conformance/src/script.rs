@@ -116,7 +116,7 @@ impl Out {
 
     /// Lends memory for so many bytes.
     pub(crate) fn lend(&mut self, link: LinkId, bytes: usize) {
-        // A pattern has these bytes seldom, so what is written shows.
+        // So that zeros show, too, when they are written.
         self.lent.insert(link, vec![0xa5; bytes]);
     }
 

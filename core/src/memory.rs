@@ -2,8 +2,8 @@
 //!
 //! Blocks are kept for as long as [`Config::buffer`](crate::config::Config::buffer)
 //! says, and long ones are most of what a node's memory holds. Which memory that
-//! is can be worth a fifth of what a relay costs (docs/PERFORMANCE.md, DP1), and
-//! asking a system for it is not the core's to do.
+//! is can matter for what a relay costs (docs/PERFORMANCE.md, DP1), and asking a
+//! system for it is not the core's to do.
 
 use alloc::boxed::Box;
 use core::fmt;
