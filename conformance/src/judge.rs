@@ -466,7 +466,7 @@ impl Subject {
     /// to there, as if it had been received.
     fn judge_slot(&mut self, event: &Event) -> Option<Event> {
         let Event::Filled { link, bytes } = *event else {
-            self.judge_silence(&brief(event));
+            self.judge_silence(|| brief(event));
             return None;
         };
         let lent = self.lent.take().filter(|(to, _)| *to == link);
@@ -481,11 +481,11 @@ impl Subject {
     }
 
     /// Judges a driver that was lent a slot, and does something else.
-    fn judge_silence(&mut self, what: &str) {
+    fn judge_silence(&mut self, what: impl FnOnce() -> String) {
         if let Some((link, before)) = self.lent.take()
             && self.machine.slot(link).is_some_and(|now| *now != *before)
         {
-            let what = format!("{what} after the slot of {link:?} was written to");
+            let what = format!("{} after the slot of {link:?} was written to", what());
             self.record.blame(Check::Slot, what);
         }
     }
@@ -506,7 +506,7 @@ impl Machine for Subject {
     }
 
     fn slot(&mut self, link: LinkId) -> Option<&mut [u8]> {
-        self.judge_silence("a slot is asked for");
+        self.judge_silence(|| "a slot is asked for".into());
         let slot = self.machine.slot(link);
         self.lent = slot.as_ref().map(|slot| (link, slot.to_vec()));
         slot
