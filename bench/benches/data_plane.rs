@@ -242,8 +242,7 @@ fn dp1() -> io::Result<()> {
             relay.row("DP1", ", both keep 30 s", Target::AtLeast(target))?;
         }
     }
-    // What the window alone costs: no node that keeps it can be nearer to the raw
-    // relay than that relay itself when it keeps as much. And what waiting for the
+    // What the window alone costs, in vectors. And what waiting for the
     // children spares the relay: the study's own had a source that TCP alone held back,
     // so that all buffers of the kernel were full, and cold.
     for fan in [1, 4] {
