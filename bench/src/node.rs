@@ -14,7 +14,8 @@ use eddy_core::stream::channel::Channel;
 use eddy_core::stream::sign::Verifier;
 use eddy_core::wire::message::Member;
 use eddy_core::{Command, Delivery, Host, Join, Machine, Notice, Position, Ticket, Time};
-use eddy_runtime_mio::{Clock, Handle, HugePages, Sockets};
+use eddy_memory::HugePages;
+use eddy_runtime_mio::{Clock, Handle, Sockets};
 
 use crate::cpu::{helpers_cpu, thread_cpu};
 

@@ -57,4 +57,4 @@ mod rt;
 mod wakes;
 
 pub use driver::Driver;
-pub use eddy_runtime::{Clock, Full, Handle, HugePages, Sockets};
+pub use eddy_runtime::{Clock, Full, Handle, Sockets};

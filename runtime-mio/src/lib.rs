@@ -39,4 +39,4 @@ mod driver;
 mod net;
 
 pub use driver::Driver;
-pub use eddy_runtime::{Clock, Full, Handle, HugePages, Sockets};
+pub use eddy_runtime::{Clock, Full, Handle, Sockets};

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use eddy_core::Host;
-use eddy_runtime_mio::HugePages;
+use eddy_memory::HugePages;
 use eddy_sim::record::{End, Header, Recorder, end_mark};
 use tracing::{info, warn};
 

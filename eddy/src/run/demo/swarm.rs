@@ -20,7 +20,7 @@ use eddy_core::{
     BootstrapState, Command, Delivery, DiskRequest, Host, Join, Machine, NodeId, Notice, Phase,
     Position, Time,
 };
-use eddy_runtime_mio::HugePages;
+use eddy_memory::HugePages;
 use tracing::{error, warn};
 
 use super::check::{Checked, Published, Witness};

@@ -1,4 +1,5 @@
-//! Memory in huge pages.
+//! Memory for a node's long blocks, in huge pages.
+#![deny(missing_docs)]
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -27,7 +28,7 @@ const MOST: usize = 1 << 30;
 /// ```
 /// use eddy_core::config::{Config, ConfigError};
 /// use eddy_core::{Time, node::Node};
-/// use eddy_runtime::HugePages;
+/// use eddy_memory::HugePages;
 ///
 /// # fn viewer(seed: [u8; 32], now: Time) -> Result<Node, ConfigError> {
 /// let node = Node::viewer(Config::default(), seed, now)?;
