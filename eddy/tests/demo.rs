@@ -4,19 +4,23 @@ use std::process::Command;
 
 use serde_json::Value;
 
-#[test]
-fn four_viewers_play_and_lose_nothing() {
+/// What a demo with these arguments says; it must pass.
+fn demo(args: &[&str]) -> Vec<Value> {
     let output = Command::new(env!("CARGO_BIN_EXE_eddy"))
-        .args(["demo", "--viewers", "4", "--past", "2", "--seconds", "9", "--json"])
+        .args(["demo", "--json"])
+        .args(args)
         .env_remove("EDDY_LOG")
         .output()
         .expect("the program starts");
     let said = String::from_utf8(output.stdout).expect("JSON is UTF-8");
     let logs = String::from_utf8_lossy(&output.stderr);
-    let lines: Vec<Value> =
-        said.lines().map(|line| serde_json::from_str(line).expect("a JSON object")).collect();
     assert_eq!(output.status.code(), Some(0), "{said}\n{logs}");
+    said.lines().map(|line| serde_json::from_str(line).expect("a JSON object")).collect()
+}
 
+#[test]
+fn four_viewers_play_and_lose_nothing() {
+    let lines = demo(&["--viewers", "4", "--past", "2", "--seconds", "9"]);
     let summary = lines.last().expect("a summary");
     assert_eq!(summary["kind"], "summary", "{summary}");
     assert_eq!(summary["played"], 6, "{summary}");
@@ -45,21 +49,13 @@ fn four_viewers_play_and_lose_nothing() {
     assert!(last("provider")["upload_bits_per_second"].as_u64() > Some(300_000));
 }
 
-/// Blocks of 75 kB, which are read straight to where they are kept.
+/// Blocks of 75 kB, long enough to be read straight to where they are kept.
 #[test]
 fn long_blocks_arrive_whole_on_both_runtimes() {
     for runtime in ["mio", "async-std"] {
-        let output = Command::new(env!("CARGO_BIN_EXE_eddy"))
-            .args(["demo", "--viewers", "3", "--seconds", "8", "--block", "1000", "--json"])
-            .args(["--runtime", runtime])
-            .env_remove("EDDY_LOG")
-            .output()
-            .expect("the program starts");
-        let said = String::from_utf8(output.stdout).expect("JSON is UTF-8");
-        let logs = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{said}\n{logs}");
-        let summary = said.lines().last().expect("a summary");
-        let summary: Value = serde_json::from_str(summary).expect("a JSON object");
+        let args = ["--viewers", "3", "--seconds", "8", "--block", "1000", "--runtime", runtime];
+        let lines = demo(&args);
+        let summary = lines.last().expect("a summary");
         assert_eq!(summary["blocks_lost"], 0, "{summary}");
         assert!(summary["blocks_due"].as_u64() >= Some(6), "{summary}");
     }

@@ -22,8 +22,9 @@ const MOST: usize = 1 << 30;
 /// DP1.
 ///
 /// Memory that a block let go is used for a later one, of between half and all
-/// of its length, and stays with the process: a page that was once written to is
-/// never given back. It is 1 GiB at most; what is more is on the heap.
+/// of its length as long as there is more, and stays with the process: a page
+/// that was once written to is never given back. It is 1 GiB at most; what is
+/// more is on the heap.
 ///
 /// ```
 /// use eddy_core::config::{Config, ConfigError};

@@ -31,7 +31,7 @@
 //! # What a machine can rely on
 //!
 //! - The rest of a long block is read straight into the machine's
-//!   [slot](eddy_core::Machine::slot).
+//!   [slot](eddy_core::Machine::slot), where it lends one.
 //! - Every input is followed by polls until `Wait`, so a wake never overtakes
 //!   what an earlier input asked for, and `SetRead` and `Close` hold from the
 //!   very next event on.

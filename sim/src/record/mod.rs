@@ -145,28 +145,26 @@ impl AnyNode {
             server @ Self::Bootstrap(_) => server,
         }
     }
+
+    fn machine(&mut self) -> &mut dyn Machine {
+        match self {
+            Self::Viewer(node) => &mut **node,
+            Self::Bootstrap(server) => &mut **server,
+        }
+    }
 }
 
 impl Machine for AnyNode {
     fn handle(&mut self, now: Time, event: Event) {
-        match self {
-            Self::Viewer(node) => node.handle(now, event),
-            Self::Bootstrap(server) => server.handle(now, event),
-        }
+        self.machine().handle(now, event);
     }
 
     fn poll(&mut self) -> Output {
-        match self {
-            Self::Viewer(node) => node.poll(),
-            Self::Bootstrap(server) => server.poll(),
-        }
+        self.machine().poll()
     }
 
     fn slot(&mut self, link: LinkId) -> Option<&mut [u8]> {
-        match self {
-            Self::Viewer(node) => node.slot(link),
-            Self::Bootstrap(server) => server.slot(link),
-        }
+        self.machine().slot(link)
     }
 }
 
